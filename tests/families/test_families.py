@@ -1,0 +1,191 @@
+"""Families read what was published, and read back what they write."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vr1bench
+from vr1bench.boxes import iou
+from vr1bench.families import FAMILIES, choose
+from vr1bench.types import Completion, Detections, PixelBudget, Request, Sampling, Status, Token, Vr1benchError
+
+NAMES = sorted(FAMILIES)
+SIZES = st.tuples(st.integers(40, 900), st.integers(40, 900))
+
+
+def read(text, family="qwen2.5-vl", size=(640, 480), input_size=(644, 476), queries=("dog", "cat")):
+    return vr1bench.parse(text, family=family, size=size, input_size=input_size, queries=queries)
+
+
+def cases(shared_data: Path, part: str) -> list[dict]:
+    return [c for c in json.loads((shared_data / "transcripts.json").read_text())[part] if c["family"] in FAMILIES]
+
+
+def test_battery(shared_data):
+    read_right = []
+    for case in cases(shared_data, "battery"):
+        got = read(case["text"], case["family"], tuple(case["image_wh"]), tuple(case["input_wh"]))
+        gold = np.array([e["box_xyxy"] for e in case["expect"]], dtype=float).reshape(-1, 4)
+        assert len(got.detections) == len(gold), case["id"]
+        assert (np.diag(iou(got.detections.boxes, gold)) >= 0.93).all(), case["id"]
+        if case["id"] != "qwen3_rec_nolabel":
+            assert got.detections.labels.tolist() == [e["label"] for e in case["expect"]], case["id"]
+        read_right.append(case["id"])
+    assert len(read_right) == 10
+
+
+def test_published_completions(shared_data):
+    found = cases(shared_data, "real")
+    assert found
+    for case in found:
+        got = read(case["text"], case["family"], (1000, 1000), (1000, 1000), case["queries"])
+        expected = case["expect_input_px"]
+        assert got.detections.boxes.tolist() == [box for _, box in expected], case["id"]
+        assert got.detections.labels.tolist() == [label for label, _ in expected], case["id"]
+        assert got.status is Status.OK
+        assert not got.unknown.any()
+
+
+def test_golden_coordinates(shared_data):
+    data = json.loads((shared_data / "transcripts.json").read_text())
+    (row,) = data["coordinates"]
+    height, width = row["image_hw"]
+    gold = Detections.of([row["box_xyxy"]], ["x"])
+    for names, expected in (("qwen2.5-vl", row["qwen2.5-vl"]), ("qwen2-vl qwen3-vl", row["qwen2-vl / qwen3-vl"])):
+        for name in names.split():
+            family = FAMILIES[name]
+            text = family.format(gold, (width, height), family.fed_size(width, height, None))
+            assert [int(n) for n in __import__("re").findall(r"\d+(?=[,)\]])", text)] == expected, name
+    for row in data["smart_resize"]:
+        height, width = row["hw"]
+        fed = FAMILIES["qwen2.5-vl"].fed_size(width, height, PixelBudget(max_pixels=row["max_pixels"]))
+        assert [fed[1], fed[0]] == row["input_hw"]
+
+
+@given(size=SIZES, low=st.integers(1, 200_000), high=st.integers(200_000, 2_000_000))
+def test_fed_size_is_the_processors(size, low, high):
+    module = pytest.importorskip("transformers.models.qwen2_vl.image_processing_qwen2_vl")
+    budget = PixelBudget(min_pixels=low, max_pixels=high)
+    for name in ("qwen2-vl", "qwen2.5-vl", "qwen3-vl"):
+        factor = FAMILIES[name].factor
+        height, width = module.smart_resize(size[1], size[0], factor=factor, min_pixels=low, max_pixels=high)
+        assert FAMILIES[name].fed_size(*size, budget) == (width, height)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data(), size=SIZES)
+def test_parse_reads_what_format_writes(name, data, size):
+    family = FAMILIES[name]
+    corner = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+    shares = np.array(data.draw(st.lists(corner, max_size=6)), dtype=float).reshape(-1, 4)
+    boxes = np.concatenate([np.minimum(shares[:, :2], shares[:, 2:]), np.maximum(shares[:, :2], shares[:, 2:])], axis=1)
+    boxes *= np.array([*size, *size])
+    labels = data.draw(st.lists(st.sampled_from(["dog", "cat", "no-mask", "o ", "Q"]), min_size=len(boxes), max_size=len(boxes)))
+    fed = family.fed_size(*size, None)
+    text = family.format(Detections.of(boxes, labels), size, fed)
+    queries = ("dog", "cat", "no-mask", "o ", "Q") if name != "qwen2-vl" else ("dog", "cat", "no-mask", "Q", "o ")
+    got = vr1bench.parse(text, family=name, size=size, input_size=fed, queries=queries)
+    step = {"original": (1e-9, 1e-9), "fed": (size[0] / fed[0], size[1] / fed[1])}.get(
+        family.frame, (size[0] / 1000, size[1] / 1000)
+    )
+    assert got.status is (Status.OK if len(boxes) else Status.NONE)
+    assert got.detections.labels.tolist() == labels
+    assert np.abs(got.detections.boxes - boxes).max(initial=0) <= max(step) / 2 + 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(text=st.text() | st.text(alphabet='[]{}"`,:.0123456789 bboxlab_2d<>|()think/aswer\n', max_size=80))
+def test_parse_never_raises(name, text):
+    got = read(text, name)
+    count = len(got.detections)
+    assert count == len(got.duplicate) == len(got.unknown) == len(got.detections.labels)
+    assert np.isfinite(got.detections.boxes).all()
+    assert (got.detections.boxes >= 0).all()
+    assert (got.detections.boxes <= np.array([640, 480, 640, 480])).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "boxes", "broken"),
+    [
+        ("", Status.EMPTY, 0, {}),
+        (" \n", Status.EMPTY, 0, {}),
+        ("None", Status.NONE, 0, {}),
+        ("null", Status.NONE, 0, {}),
+        ("[]", Status.NONE, 0, {}),
+        ("There are no dogs in the image.", Status.NONE, 0, {}),
+        ("I'm sorry, I can't help with that.", Status.REFUSED, 0, {}),
+        ("The answer is 5.", Status.MALFORMED, 0, {}),
+        ("<think>a dog at [1, 2, 3, 4]", Status.TRUNCATED, 0, {}),
+        ('<think>[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]</think>[]', Status.NONE, 0, {}),
+        ("{'bbox_2d': [1, 2, 3, 4], 'label': 'dog',}", Status.SALVAGED, 1, {}),
+        ('[{bbox_2d: [1, 2, 3, 4], label: "dog"}] // the only one', Status.SALVAGED, 1, {}),
+        ('[{"bbox_2d": ["1", "2", "3", "4"], "label": "dog"}]', Status.OK, 1, {}),
+        ("look: [1, 2, 30, 40]", Status.OK, 1, {}),
+        ('[{"bbox_2d": [1, 2, NaN, 4], "label": "dog"}]', Status.MALFORMED, 0, {"non-finite": 1}),
+        ('[{"bbox_2d": [10, 2, 3, 4], "label": "dog"}]', Status.MALFORMED, 0, {"inverted": 1}),
+        ('[{"bbox_2d": [1, 2, 9999, 4], "label": "dog"}]', Status.OK, 1, {"clipped": 1}),
+        ('[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}, {"bbox_2d": [5, 6', Status.TRUNCATED, 1, {}),
+        ('[{"bbox_2d": [1, 2, 3], "label": "dog"}, {"bbox_2d": [1, 2, 3, 4], "label": "cat"}]', Status.SALVAGED, 1, {"not four numbers": 1}),
+        ('```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]\n```\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "cat"}]\n```', Status.OK, 2, {}),
+        ('{"bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]], "label": "dog"}', Status.OK, 2, {}),
+        ('{"bbox_2d": 5}', Status.MALFORMED, 0, {"not four numbers": 1}),
+        ('[{"label": "dog"}]', Status.MALFORMED, 0, {}),
+    ],
+)  # fmt: skip
+def test_status(text, status, boxes, broken):
+    got = read(text)
+    assert (got.status, len(got.detections), dict(got.broken)) == (status, boxes, broken)
+
+
+def test_the_token_limit_shows_even_where_the_text_is_whole():
+    request = Request("", "", (), 64, 64, ("dog",), (), Sampling())
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]'
+    got = FAMILIES["absolute"].parse(Completion(text=text, finish="length"), request)
+    assert got.status is Status.TRUNCATED
+    assert len(got.detections) == 1
+
+
+def test_labels():
+    rows = [("Q", False), ("q", False), ("No Mask", False), ("elephant", True), ("no-mask", False)]
+    text = json.dumps([{"bbox_2d": [i, i, i + 9, i + 9], "label": label} for i, (label, _) in enumerate(rows)])
+    got = read(text, queries=("Q", "q", "no-mask"))
+    assert got.detections.labels.tolist() == ["Q", "q", "no-mask", "elephant", "no-mask"]
+    assert got.unknown.tolist() == [unknown for _, unknown in rows]
+
+
+def test_a_reply_without_labels_takes_the_only_query():
+    got = read("[[1, 2, 3, 4]]", queries=("the dog",))
+    assert got.detections.labels.tolist() == ["the dog"]
+    assert not got.unknown.any()
+
+
+def test_duplicates_are_flagged_and_kept():
+    row = {"bbox_2d": [1, 2, 3, 4], "label": "dog"}
+    got = read(json.dumps([row, {**row, "label": "cat"}, row, row]))
+    assert got.duplicate.tolist() == [False, False, True, True]
+
+
+def test_scores_are_the_probability_of_the_label():
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}, {"bbox_2d": [1, 2, 3, 4], "label": "cat"}]'
+    cut = [0, *(text.index(w) + d for w in ("dog", "cat") for d in (0, 3)), len(text)]
+    logs = [-1.0, -0.5, -3.0, -2.0, -1.0]
+    tokens = tuple(Token(text=text[a:b], logprob=p) for a, b, p in zip(cut, cut[1:], logs, strict=False))
+    request = Request("", "", (), 64, 64, ("dog", "cat"), (), Sampling())
+    got = FAMILIES["absolute"].parse(Completion(text=text, tokens=tokens), request)
+    assert got.detections.scores == pytest.approx(np.exp([-0.5, -2.0]))
+
+
+def test_choose():
+    assert choose("auto", "x/y", {"model_type": "qwen2_5_vl"})[0].name == "qwen2.5-vl"
+    assert choose("auto", "om-ai/VLM-R1-x", {})[0].name == "qwen2.5-vl"
+    assert choose("absolute", "x/y", {"model_type": "qwen3_vl"})[0].name == "absolute"
+    with pytest.raises(Vr1benchError, match="does not match the model"):
+        choose("qwen2-vl", "x/y", {"model_type": "qwen2_5_vl"})
+    with pytest.raises(Vr1benchError, match="no family is known"):
+        choose("auto", "x/y", {})
+    with pytest.raises(Vr1benchError, match="did you mean 'qwen3-vl'"):
+        choose("qwen3vl", "x/y", {})

@@ -1,0 +1,87 @@
+"""vr1bench: one command scores a vision-language model on detection and grounding benchmarks, under named protocols.
+
+    >>> import vr1bench
+    >>> results = vr1bench.run(model="demo", suite="demo")          # doctest: +SKIP
+    >>> vr1bench.parse('[{"bbox_2d": [10, 20, 30, 40], "label": "dog"}]', family="absolute", size=(64, 64))
+    ... # doctest: +SKIP
+    >>> vr1bench.coco_eval("instances_val2017.json", "detections.json")["AP"]  # doctest: +SKIP
+
+The names load their modules on first use: importing the package loads no torch, vllm, transformers or pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vr1bench.coco import coco_eval
+    from vr1bench.parsing import parse
+    from vr1bench.rescoring import rescore
+    from vr1bench.running import IncompleteError, run
+    from vr1bench.store import Result, read_result, read_results
+    from vr1bench.types import (
+        Completion,
+        Detections,
+        Gold,
+        NotComparableError,
+        Pair,
+        Prediction,
+        Sample,
+        Status,
+        Vr1benchError,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Completion": "types",
+    "Detections": "types",
+    "Gold": "types",
+    "IncompleteError": "running",
+    "NotComparableError": "types",
+    "Pair": "types",
+    "Prediction": "types",
+    "Result": "store",
+    "Sample": "types",
+    "Status": "types",
+    "Vr1benchError": "types",
+    "coco_eval": "coco",
+    "parse": "parsing",
+    "read_result": "store",
+    "read_results": "store",
+    "rescore": "rescoring",
+    "run": "running",
+}
+
+__all__ = [
+    "Completion",
+    "Detections",
+    "Gold",
+    "IncompleteError",
+    "NotComparableError",
+    "Pair",
+    "Prediction",
+    "Result",
+    "Sample",
+    "Status",
+    "Vr1benchError",
+    "coco_eval",
+    "parse",
+    "read_result",
+    "read_results",
+    "rescore",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever the name stands for
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vr1bench' has no attribute {name!r}")
+    value = getattr(import_module(f"vr1bench.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

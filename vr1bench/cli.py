@@ -1,0 +1,230 @@
+"""The command line: parsing of arguments only. Exit codes: 0 good, 1 incomplete, 2 usage or data, 3 not comparable, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from vr1bench.store import Result
+
+app = typer.Typer(
+    name="vr1bench",
+    help="One command scores a vision-language model on detection and grounding benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Example: vr1bench run --model demo --suite demo",
+)
+
+DataDir = Annotated[Optional[Path], typer.Option(help="Folder that holds the data sets [default: $VR1BENCH_DATA or ./data].")]
+Output = Annotated[Path, typer.Option(help="Folder of results; run folders lie under its runs/.")]
+Changes = Annotated[Optional[list[str]], typer.Option("--set", help="FIELD=VALUE: change one field of the protocol; the result's name says so.")]  # noqa: E501
+Scores = Annotated[Optional[str], typer.Option(help="Where box scores come from: constant, logprob or order.")]
+
+
+@app.command(epilog="Example: vr1bench run --model Qwen/Qwen2.5-VL-7B-Instruct --suite odinw --data-dir data")
+def run(  # noqa: PLR0913  an option each
+    model: Annotated[str, typer.Option(help="'demo', a checkpoint folder, or a hub id.")] = "",
+    suite: Annotated[Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")] = None,
+    benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
+    family: Annotated[str, typer.Option(help="Model family, or auto: by the model's config and name.")] = "auto",
+    protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
+    split: Annotated[Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")] = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    scores: Scores = None,
+    data_dir: DataDir = None,
+    output: Output = Path("results"),
+    seed: Annotated[int, typer.Option(help="Seed of decoding, where it samples.")] = 0,
+    engine_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")] = None,
+    gen_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")] = None,
+    changes: Changes = None,
+    window: Annotated[int, typer.Option(help="Requests in flight at most.", min=1)] = 128,
+    verify: Annotated[bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")] = False,
+    batch_size: Annotated[Optional[str], typer.Option(help="Taken by --engine hf; vLLM batches on its own and ignores it.")] = None,
+    config: Annotated[Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Score a model: ask, read, score, print a table. Continues where an earlier run stopped."""
+    from vr1bench.arguments import pairs
+    from vr1bench.running import IncompleteError
+    from vr1bench.running import run as run_model
+    from vr1bench.types import Vr1benchError
+
+    if not model:
+        raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
+    engine_options = pairs(engine_args, "--engine-args")
+    if batch_size is not None and engine == "hf":
+        engine_options.setdefault("batch_size", batch_size if batch_size == "auto" else int(batch_size))
+    elif batch_size is not None:
+        typer.echo("note: --batch-size is ignored: this engine fills its batches continuously (see --window)", err=True)
+    names = suite.split(",") if suite and "," in suite else None
+    shown: list[Result] = []
+
+    try:
+        run_model(
+            model, None if names else suite, names or benchmark, engine=engine, family=family, protocol=protocol,
+            split=split, limit=limit, scores=scores, data_dir=data_dir, output=output, seed=seed,
+            engine_args=engine_options, gen_args=pairs(gen_args, "--gen-args"), overrides=pairs(changes, "--set"),
+            window=window, verify=verify, progress=not quiet, on_result=shown.append,
+        )  # fmt: skip
+    except IncompleteError:
+        _report(shown, output)
+        raise
+    _report(shown, output)
+
+
+@app.command(epilog="Example: vr1bench score --coco-gt instances_val2017.json --coco-results detections.json")
+def score(
+    run_dirs: Annotated[Optional[list[Path]], typer.Argument(help="Run folders (they hold records.jsonl).")] = None,
+    protocol: Annotated[Optional[str], typer.Option(help="Judge by another protocol that asks the same.")] = None,
+    scores: Scores = None,
+    changes: Changes = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    data_dir: DataDir = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")] = False,
+    coco_gt: Annotated[Optional[Path], typer.Option(help="Anybody's COCO annotations; with --coco-results.")] = None,
+    coco_results: Annotated[Optional[Path], typer.Option(help="Anybody's COCO result file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Parse and score stored answers again without a model, or score a COCO result file."""
+    from vr1bench.arguments import pairs
+    from vr1bench.types import Vr1benchError
+
+    if coco_gt or coco_results:
+        if not (coco_gt and coco_results) or run_dirs:
+            raise Vr1benchError("--coco-gt and --coco-results go together, and without run folders")
+        _score_coco(coco_gt, coco_results, pairs(changes, "--set"), as_json)
+        return
+    if not run_dirs:
+        raise Vr1benchError("expected run folders, or --coco-gt with --coco-results")
+    from vr1bench.rescoring import rescore
+
+    overrides = pairs(changes, "--set") | ({"scores": scores} if scores else {})
+    found = [rescore(folder, protocol, overrides, data_dir, limit=limit, verify=verify) for folder in run_dirs]
+    results = [result for result, _ in found]
+    if as_json:
+        typer.echo("[" + ",\n".join(result.model_dump_json() for result in results) + "]")
+        return
+    _report(results, found[0][1])
+
+
+@app.command(epilog="Example: vr1bench board results --format csv > results.csv")
+def board(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    form: Annotated[str, typer.Option("--format", help="md, csv or json.")] = "md",
+    write: Annotated[bool, typer.Option("--write", help="Write LEADERBOARD.md there instead of printing.")] = False,
+) -> None:
+    """Draw the leaderboard from every result under a folder."""
+    from vr1bench.board import FORMATS, write_leaderboard
+    from vr1bench.registry import unknown
+    from vr1bench.store import read_results
+    from vr1bench.types import Vr1benchError
+
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    if not results.is_dir():
+        raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
+    if write:
+        typer.echo(str(write_leaderboard(results)))
+    else:
+        typer.echo(FORMATS[form]([result for _, result in read_results(results)]), nl=False)
+
+
+@app.command(name="list", epilog="Example: vr1bench list benchmarks")
+def list_(what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families or engines.")] = "") -> None:
+    """Show what can be named on the command line."""
+    from vr1bench.listing import SECTIONS
+    from vr1bench.registry import unknown
+
+    if what and what not in SECTIONS:
+        raise unknown("kind of thing", what, SECTIONS)
+    typer.echo("\n\n".join(SECTIONS[name]() for name in ([what] if what else SECTIONS)))
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Say what is installed, what this machine can run, and what is missing. Exit code 1 if something is."""
+    from vr1bench.doctor import examine, table
+
+    findings = examine(data_dir)
+    typer.echo(table(findings))
+    if any(finding.verdict == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _report(results: Sequence[Result], output: Path) -> None:
+    from vr1bench.board import run_table, write_leaderboard
+
+    if not results:
+        return
+    typer.echo(run_table(results))
+    for result in results:
+        for what, count in result.values.warnings.items():
+            typer.echo(f"note: {result.key.benchmark}: {count} {what}", err=True)
+        for name, difference in result.values.verified.items():
+            typer.echo(f"verified: {result.key.benchmark}: {name} differs by at most {difference:.1e}", err=True)
+    path = write_leaderboard(output)
+    typer.echo(f"\nresults in {output}/, records in {output}/runs/, leaderboard {path}", err=True)
+
+
+def _score_coco(gt: Path, results: Path, changes: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    from tabulate import tabulate
+
+    from vr1bench.coco import coco_eval
+    from vr1bench.registry import unknown
+
+    for field in changes:
+        if field != "ids":
+            raise unknown("field for COCO files", field, ["ids"])
+    numbers = coco_eval(gt, results, **changes)
+    if as_json:
+        typer.echo(json.dumps(numbers, indent=1))
+    else:
+        typer.echo(tabulate([[name, f"{value:.4f}"] for name, value in numbers.items()], headers=["metric", "value"]))
+
+
+def main() -> None:
+    """The `vr1bench` command."""
+    from vr1bench.arguments import normalised, with_config
+
+    try:
+        status = app(with_config(normalised(sys.argv[1:])), standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `vr1bench list | head`
+        sys.exit(0)
+    except Exception as error:
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    """Says what went wrong and gives the exit code; an error of our own making keeps its traceback."""
+    from vr1bench.running import IncompleteError
+    from vr1bench.types import NotComparableError, Vr1benchError
+
+    code = {IncompleteError: 1, Vr1benchError: 2, NotComparableError: 3}.get(type(error))
+    if code is None and isinstance(error, Vr1benchError):
+        code = 2
+    if code is not None:
+        typer.echo(f"error: {error}", err=True)
+        return code
+    show = getattr(error, "show", None)  # typer's own usage errors know how to print themselves
+    if show is None:
+        raise error
+    show()
+    return 2
+
+
+if __name__ == "__main__":
+    main()

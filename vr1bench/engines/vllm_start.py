@@ -1,0 +1,205 @@
+"""Starts a vLLM engine: which options it gets, what it may print, and what its failures mean."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import gc
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vr1bench.engines import EngineOptions
+from vr1bench.engines.weights import are_small
+from vr1bench.types import Vr1benchError
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+KV_CACHE_BYTES = 2**30
+"""Key-value cache of a small model on a CPU; a larger model gets four times as much."""
+_INSTALL = "install it: pip install 'vr1bench[vllm]' (NVIDIA GPU) or pip install 'vr1bench[cpu]' (any machine)"
+_FIXED = {
+    "model": "--model chooses the model",
+    "revision": "--model chooses the model, and its revision is part of every result",
+    "mm_processor_cache_gb": "images are rendered ahead and out of order, which that cache does not survive",
+    "disable_log_stats": "nothing reads the statistics",
+}
+_PIXELS = {"min_pixels", "max_pixels", "size"}
+
+
+def set_environment() -> None:
+    """Sets the environment variables that vLLM and torch read when they are imported; what the user set, stays."""
+    if "VLLM_LOGGING_LEVEL" not in os.environ:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found"
+    for name, value in {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # On a CPU every warning is about a choice made here (eager mode, no Triton, thread binding), and one of them
+        # comes with each rendered image.
+        "VLLM_LOGGING_LEVEL": "ERROR" if _is_cpu_build() else "WARNING",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout belongs to the table
+        "VLLM_NO_USAGE_STATS": "1",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "TOKENIZERS_PARALLELISM": "false",  # the rendering threads are threads enough
+    }.items():
+        os.environ.setdefault(name, value)
+    if _is_cpu_build():
+        # Threads that spin while they wait take the cores from rendering and from other work: with one of two cores
+        # busy a step of the small model took 11.8 s instead of 1.1 s.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@dataclasses.dataclass(frozen=True)
+class StartedEngine:
+    """A running vLLM.
+
+    Attributes:
+        engine: vLLM's own.
+        refusals: What it raises on a request that it will not take.
+        set_num_threads: torch's function of that name: on a CPU, in-process, vLLM puts one that only warns there.
+    """
+
+    engine: LLMEngine
+    refusals: tuple[type[Exception], ...]
+    set_num_threads: Callable[[int], None]
+
+    def stop(self) -> None:
+        """Ends the workers and frees the memory, so that another engine can start in this process."""
+        import torch
+        from vllm.distributed import parallel_state
+
+        self.engine.renderer.shutdown()
+        self.engine.engine_core.shutdown()
+        parallel_state.destroy_model_parallel()
+        parallel_state.destroy_distributed_environment()
+        torch.set_num_threads = self.set_num_threads
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def start(options: EngineOptions) -> StartedEngine:
+    """Starts vLLM in this process.
+
+    In-process, because a child that holds the model outlives a parent killed by SIGKILL; workers of tensor
+    parallelism, which must be processes, watch a pipe and end with their parent. Setting
+    `VLLM_ENABLE_V1_MULTIPROCESSING=1` in the environment moves the engine into a child all the same.
+
+    Raises:
+        Vr1benchError: vLLM is missing, an option is unknown, or the engine does not start.
+    """
+    set_environment()
+    with _stdout_to_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            import torch
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.exceptions import VLLMClientError
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.llm_engine import LLMEngine
+        except ImportError as error:
+            raise Vr1benchError(f"engine vllm cannot be imported ({error}); {_INSTALL}") from error
+        on_cpu = current_platform.is_cpu()
+        args = engine_args(options, on_cpu)
+        set_num_threads = torch.set_num_threads
+        try:
+            engine = LLMEngine.from_engine_args(EngineArgs(**args))
+        except Exception as error:  # vLLM raises many kinds, from pydantic's to CUDA's; `_explained` reads the text
+            raise _explained(error, options, on_cpu) from error
+    return StartedEngine(engine, (ValueError, VLLMClientError), set_num_threads)
+
+
+def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
+    """The keyword arguments of vLLM's `EngineArgs`: our defaults, and over them what the user asked for.
+
+    Raises:
+        Vr1benchError: An option is not one of vLLM's, or must stay as it is.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+
+    known = {field.name for field in dataclasses.fields(EngineArgs)}
+    for name, value in options.args.items():
+        _check_option(name, value, known)
+    is_folder = Path(options.model.location).is_dir()
+    defaults: dict[str, Any] = {
+        "model": options.model.location,
+        "revision": None if is_folder else options.model.revision,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "max_model_len": -1,  # the model's own, or what the memory holds where that is less
+        "mm_processor_cache_gb": 0,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if on_cpu:
+        small = are_small(options.model.location)
+        defaults |= {
+            "dtype": "float32" if small else "auto",
+            "enforce_eager": True,
+            "block_size": 32,  # of vLLM's 128 tokens a small picture's prompt fills none, and none can be shared
+            "distributed_executor_backend": "uni",
+            # VLLM_CPU_KVCACHE_SPACE (in GiB), where the user has set it, overrides this inside vLLM.
+            "kv_cache_memory_bytes": KV_CACHE_BYTES if small else 4 * KV_CACHE_BYTES,
+        }
+    return defaults | dict(options.args)
+
+
+def _is_cpu_build() -> bool:
+    """Whether the installed vLLM is one for CPUs, told without importing it."""
+    for name in ("vllm-cpu", "vllm"):
+        with contextlib.suppress(PackageNotFoundError):
+            return "cpu" in f"{name} {version(name)}"
+    return False
+
+
+def _check_option(name: str, value: object, known: set[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"did you mean {near[0]}?" if near else "vLLM's EngineArgs lists them"
+        raise Vr1benchError(f"--engine-args {name}: vLLM has no such option; {hint}")
+    if name in _FIXED:
+        raise Vr1benchError(f"--engine-args {name}: cannot be set here: {_FIXED[name]}; leave it out")
+    if name == "mm_processor_kwargs" and isinstance(value, Mapping) and _PIXELS & set(value):
+        raise Vr1benchError(
+            "--engine-args mm_processor_kwargs: the pixel budget is the protocol's, so that boxes are read in the frame "
+            "that was fed; set it there, with --set pixels=..."
+        )
+
+
+def _explained(error: Exception, options: EngineOptions, on_cpu: bool) -> Vr1benchError:
+    text = f"{type(error).__name__}: {error}".strip()
+    words = text.lower()
+    if any(sign in words for sign in ("out of memory", "memory utilization", "kv cache", "no available memory")):
+        step = (
+            "give the cache more room (VLLM_CPU_KVCACHE_SPACE=<GiB> in the environment) or lower it where the machine "
+            "has not that much, and lower max_model_len"
+            if on_cpu
+            else "lower gpu_memory_utilization, max_model_len or max_num_seqs, or raise tensor_parallel_size"
+        )
+        return Vr1benchError(f"vLLM has not the memory for {options.model.name} ({text}); next: --engine-args {step}")
+    return Vr1benchError(
+        f"vLLM does not start with {options.model.name} ({text}); its log says more: set VLLM_LOGGING_LEVEL=INFO"
+    )
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Sends what anything below Python prints on descriptor 1 (gloo does) to descriptor 2 meanwhile."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # started without a stdout
+        yield
+        return
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

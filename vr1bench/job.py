@@ -1,0 +1,246 @@
+"""A job: one benchmark's split under one protocol for one model. Knows its questions, its answers and its place on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vr1bench.benchmark import Benchmark, Protocol, fingerprint
+from vr1bench.families import Family
+from vr1bench.model import Model
+from vr1bench.readers import Dataset
+from vr1bench.store import Journal, Key
+from vr1bench.types import Detections, Pair, Prediction, Request, Sample, Sampling, Status, Vr1benchError
+
+ASKING_FIELDS = ("query", "questions", "by_family", "pixels", "max_tokens")
+"""Protocol fields that decide what is asked; the others judge, so records serve any value of them."""
+
+WORST_FIRST = (
+    Status.MALFORMED, Status.REFUSED, Status.EMPTY, Status.TRUNCATED, Status.SALVAGED, Status.OK, Status.NONE,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of whom, and how it is judged.
+
+    Attributes:
+        benchmark: What is measured.
+        split: Which of its splits.
+        limit: First samples only; None takes all.
+        protocol: How.
+        dataset: The split's samples.
+        family: How this model is asked and read.
+        family_because: Why this family.
+        model: The model.
+        engine: Name of the engine that answers; records of two engines never mix.
+        sampling: How it decodes.
+        output: The folder of results.
+        data_dir: Where the data lies; None where the benchmark generates it or the default was taken.
+    """
+
+    benchmark: Benchmark
+    split: str
+    limit: int | None
+    protocol: Protocol
+    dataset: Dataset
+    family: Family
+    family_because: str
+    model: Model
+    engine: str
+    sampling: Sampling
+    output: Path
+    data_dir: Path | None = None
+
+    @property
+    def count(self) -> int:
+        """Samples to answer."""
+        return len(self.dataset) if self.limit is None else min(self.limit, len(self.dataset))
+
+    @property
+    def key(self) -> Key:
+        """What this job's number belongs to; a limited split has a name of its own."""
+        split = self.split if self.count == len(self.dataset) else f"{self.split}[:{self.count}]"
+        return Key(
+            benchmark=self.benchmark.name,
+            split=split,
+            protocol=self.protocol.name,
+            scores=self.protocol.scores,
+            model=self.model.name,
+            revision=self.model.revision,
+            step=self.model.step,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: journal and identity. Outlives a changed limit, so that a longer run reuses a shorter one."""
+        name = file_name(f"{self.split}.{self.protocol.name}.{self.protocol.scores}")
+        return self.output / "runs" / self.model.slug / self.benchmark.name / name
+
+    @property
+    def result_path(self) -> Path:
+        """Where the Result goes: one file a key."""
+        key = self.key
+        column = file_name(f"{key.split}.{key.protocol}.{key.scores}")
+        return self.output / self.benchmark.name / column / f"{self.model.slug}.json"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two records of this job comparable: everything that decides what is asked, of whom."""
+        return {
+            "benchmark": self.benchmark.model_dump(mode="json"),
+            "split": self.split,
+            "data_sha256": self.dataset.sha256,
+            "protocol": self.protocol.model_dump(mode="json"),
+            "model": {"name": self.model.name, "revision": self.model.revision, "step": self.model.step},
+            "family": self.family.name,
+            "engine": self.engine,
+            "sampling": self.sampling.model_dump(mode="json"),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of everything in the definitions that can change the score."""
+        return fingerprint(self.benchmark, self.split, self.limit, self.protocol, self.family.name, self.sampling)
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples, in the pinned order."""
+        return (self.dataset[i] for i in range(self.count))
+
+    def requests(self, sample: Sample) -> list[Request]:
+        """The questions of one sample: one, one a class, or none where the protocol asks only for what is there.
+
+        Raises:
+            Vr1benchError: The protocol has no words for this task, or the image cannot be fed to this family.
+        """
+        if self.benchmark.task == "refer":
+            asked: list[tuple[str, ...]] = [sample.queries]
+            words = self._words("refer").replace("{phrase}", sample.queries[0]).replace("{problem}", sample.problem)
+            texts = [words]
+        elif self.protocol.query == "all":
+            asked = [sample.queries]
+            texts = [self._words("all").replace("{labels}", ", ".join(sample.queries))]
+        else:
+            present = set(sample.gold.labels.tolist())
+            asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
+            texts = [self._words("one").replace("{label}", query) for (query,) in asked]
+        try:
+            fed = self.family.fed_size(sample.width, sample.height, self.protocol.pixels)
+        except ValueError as error:
+            raise Vr1benchError(f"{self.benchmark.name}: sample {sample.id}: {error}") from error
+        return [self._request(sample, q, self.family.wrap(text, fed)) for q, text in zip(asked, texts, strict=True)]
+
+    def pending(self, journal: Journal) -> Iterator[Request]:
+        """Requests without a good record, lazily, in the order of the samples."""
+        for sample in self.samples():
+            yield from (request for request in self.requests(sample) if request.key not in journal)
+
+    def perfect(self, request: Request) -> str:
+        """The answer that the family would write if it knew the gold; crowd boxes are not answered."""
+        sample = self.dataset[self._places[request.sample_id]]
+        asked = np.isin(sample.gold.labels, list(request.queries)) & ~sample.gold.crowd
+        gold = Detections.of(sample.gold.boxes[asked], sample.gold.labels[asked].tolist())
+        fed = self.family.fed_size(sample.width, sample.height, request.pixels)
+        return self.family.format(gold, (sample.width, sample.height), fed)
+
+    def pairs(self, journal: Journal) -> Iterator[Pair]:
+        """Samples beside their parsed answers; a sample with a missing record is left out, and `score` counts.
+
+        One sample at a time is in memory.
+        """
+        for sample in self.samples():
+            requests = self.requests(sample)
+            records = [journal.read(request.key) for request in requests]
+            completions = [record.completion for record in records if record and record.completion]
+            if len(completions) < len(requests):
+                continue
+            parsed = [self.family.parse(c, r) for c, r in zip(completions, requests, strict=True)]
+            yield Pair(sample, merged(parsed) if parsed else None, len(requests))
+
+    def _words(self, kind: str) -> str:
+        words = self.protocol.question(self.family.name, kind)  # type: ignore[arg-type]
+        if not words:
+            raise Vr1benchError(
+                f"protocol {self.protocol.name!r} has no question for {kind!r}, which benchmark "
+                f"{self.benchmark.name!r} needs; choose another --protocol"
+            )
+        return words
+
+    def _request(self, sample: Sample, queries: tuple[str, ...], text: str) -> Request:
+        messages = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]},)
+        return Request(
+            key=self._request_key(sample, messages),
+            sample_id=sample.id,
+            images=sample.images,
+            width=sample.width,
+            height=sample.height,
+            queries=queries,
+            messages=messages,
+            sampling=self.sampling,
+            pixels=self.protocol.pixels,
+        )
+
+    def _request_key(self, sample: Sample, messages: Sequence[Any]) -> str:
+        """32 hex digits over model revision, messages, image (name and length) and sampling.
+
+        An image counts by its name below the data and its length in bytes: reading every byte would make resuming
+        as slow as running. The sample's id keeps two rows apart that ask the same of one image.
+        """
+        image = [(p.relative_to(self.dataset.folder).as_posix(), _length(p)) for p in sample.images]
+        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(image))
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def _key_prefix(self) -> str:
+        return f"{self.model.revision}\0{self.sampling.model_dump_json()}\0{self.protocol.pixels.model_dump_json()}"
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.dataset.ids)}
+
+
+def merged(parts: Sequence[Prediction]) -> Prediction:
+    """One prediction from the answers to all of a sample's requests, in the order asked; the worst status stands.
+
+    "Nothing there" beside boxes elsewhere is good news: `ok` wins over `none`.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    statuses = {part.status for part in parts}
+    broken: Counter[str] = Counter()
+    for part in parts:
+        broken.update(part.broken)
+    return Prediction(
+        text="\n".join(part.text for part in parts),
+        detections=Detections(
+            np.concatenate([part.detections.boxes for part in parts]),
+            np.concatenate([part.detections.labels for part in parts]),
+            np.concatenate([part.detections.scores for part in parts]),
+        ),
+        duplicate=np.concatenate([part.duplicate for part in parts]),
+        unknown=np.concatenate([part.unknown for part in parts]),
+        status=next(status for status in WORST_FIRST if status in statuses),
+        broken=dict(broken),
+    )
+
+
+def file_name(text: str) -> str:
+    """Text as one path component: only separators and control characters are replaced."""
+    return re.sub(r"[/\\\x00-\x1f]+", "_", text)
+
+
+def _length(path: Path) -> int:
+    """Bytes of a file; -1 where it is missing (the engine will say so)."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

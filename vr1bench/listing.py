@@ -1,0 +1,49 @@
+"""What can be named on the command line, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tabulate import tabulate
+
+from vr1bench.benchmark import benchmarks, protocols, suites
+from vr1bench.engines import ENGINES
+from vr1bench.families import FAMILIES
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], width: int = 100) -> str:
+    widths = [None] * (len(rows[0]) - 1) + [width] if rows else None
+    return f"{title}\n" + tabulate(rows, tablefmt="plain", disable_numparse=True, maxcolwidths=widths)
+
+
+def _suites() -> str:
+    return _table("suites", [[name, ", ".join(members)] for name, members in suites().items()])
+
+
+def _benchmarks() -> str:
+    rows = [
+        [b.name, b.task, b.primary, f"{b.split} ({b.splits[b.split].samples or '?'})", b.source.repo or "generated"]
+        for b in benchmarks().values()
+    ]
+    return _table("benchmarks", rows)
+
+
+def _protocols() -> str:
+    return _table("protocols", [[p.name, f"{p.query} class(es) a prompt", p.about] for p in protocols().values()], 80)
+
+
+def _families() -> str:
+    return _table("families", [[name, ", ".join(FAMILIES[name].model_types) or "by --family only"] for name in FAMILIES])
+
+
+def _engines() -> str:
+    return _table("engines", [[name] for name in ENGINES])
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "suites": _suites,
+    "benchmarks": _benchmarks,
+    "protocols": _protocols,
+    "families": _families,
+    "engines": _engines,
+}

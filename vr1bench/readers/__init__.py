@@ -1,0 +1,112 @@
+"""Readers: real annotation files to a Dataset. One file an annotation format; a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from vr1bench.registry import Registry
+from vr1bench.types import Bools, Floats, Gold, Ints, Labels, Sample
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a split's files were found.
+
+    Attributes:
+        annotations: The annotation file.
+        images: The folder that the file names count from.
+    """
+
+    annotations: Path
+    images: Path
+
+
+@dataclass(frozen=True)
+class Dataset(Sequence[Sample]):
+    """All samples of one split, gold in columns: a Sample is made when it is asked for.
+
+    Attributes:
+        ids: Sample ids in the pinned order (COCO: image id ascending, as pycocotools sorts).
+        names: File names under `folder`.
+        folder: Where the images lie.
+        sizes: (samples, 2) width and height in pixels.
+        queries: What may be asked of each sample, or one tuple that serves all.
+        problems: The shipped question of each sample; empty where the data has none.
+        starts: (samples + 1,) where each sample's gold begins in the columns below.
+        boxes, labels, crowd, areas, extents, annotation_ids: Gold columns, see `Gold`; labels index `vocabulary`.
+        vocabulary: Names that `labels` index.
+        warnings: What the reader found odd but kept, for the result.
+        sha256: Of the annotation file.
+    """
+
+    ids: Sequence[str]
+    names: Sequence[str]
+    folder: Path
+    sizes: Ints
+    queries: Sequence[tuple[str, ...]]
+    starts: Ints
+    boxes: Floats
+    labels: Ints
+    crowd: Bools
+    areas: Floats
+    extents: Floats
+    annotation_ids: Ints
+    vocabulary: Labels
+    sha256: str
+    problems: Sequence[str] = ()
+    warnings: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        """The sample at a place, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        return Sample(
+            id=self.ids[index],
+            images=(self.folder / self.names[index],),
+            width=int(self.sizes[index, 0]),
+            height=int(self.sizes[index, 1]),
+            queries=self.queries[index if len(self.queries) > 1 else 0],
+            gold=Gold(
+                self.boxes[rows],
+                self.vocabulary[self.labels[rows]],
+                self.crowd[rows],
+                self.areas[rows],
+                self.extents[rows],
+                self.annotation_ids[rows],
+            ),
+            problem=self.problems[index] if self.problems else "",
+        )
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+
+Reader = Callable[[Files], Dataset]
+
+READERS = Registry[Reader](
+    kind="reader",
+    group="vr1bench.readers",
+    builtin={"coco": "vr1bench.readers.coco:read", "rec": "vr1bench.readers.refer:read"},
+)
+
+
+def sorted_by_sample(samples: Ints, count: int) -> tuple[Ints, Ints]:
+    """Order of rows grouped by sample (stable), and where each sample's rows start: (rows,), (count + 1,)."""
+    order = np.argsort(samples, kind="stable")
+    return order, np.searchsorted(samples[order], np.arange(count + 1))

@@ -1,0 +1,103 @@
+"""Scoring a run folder again: parsing and judging without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vr1bench.benchmark import Benchmark, Protocol, protocol, validated
+from vr1bench.families import FAMILIES
+from vr1bench.job import ASKING_FIELDS, Job
+from vr1bench.model import Model
+from vr1bench.running import IncompleteError, finished
+from vr1bench.store import Journal, Result, read_run
+from vr1bench.types import NotComparableError, Sampling, Vr1benchError
+
+
+def rescore(
+    folder: Path,
+    protocol_name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    *,
+    limit: int | None = None,
+    verify: bool = False,
+) -> tuple[Result, Path]:
+    """Parses and scores stored answers; the twin of `vr1bench score RUN_DIR`.
+
+    Args:
+        folder: A run folder (it holds `run.json` and `records.jsonl`).
+        protocol_name: Judge by another protocol, which must ask the same; None keeps the run's.
+        changes: Protocol fields to change.
+        data_dir: Where the data lies now; None takes where it lay.
+        limit: First samples only.
+        verify: See `run`.
+
+    Returns:
+        The Result, and the folder of results that it was written to.
+
+    Raises:
+        Vr1benchError: The folder is no run folder, or the data is missing or another.
+        NotComparableError: The protocol asks other questions than the run did.
+        IncompleteError: Records are missing.
+    """
+    run = read_run(folder)
+    identity = run["identity"]
+    benchmark = validated(Benchmark, identity["benchmark"], str(folder))
+    stored = validated(Protocol, identity["protocol"], str(folder))
+    wanted = _judging(stored, protocol_name, changes or {})
+    root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
+    dataset = benchmark.load(identity["split"], root)
+    if dataset.sha256 != identity["data_sha256"]:
+        raise Vr1benchError(
+            f"{folder}: the annotations changed since the run: sha256 was {identity['data_sha256'][:12]}, is "
+            f"{dataset.sha256[:12]}; bring the old file back, or run again into another --output"
+        )
+    job = Job(
+        benchmark, identity["split"], limit, wanted, dataset, FAMILIES[identity["family"]], "as in the run",
+        Model(identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"]),
+        identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
+    )  # fmt: skip
+    with Journal(folder, identity) as journal:
+        missing = sum(1 for _ in job.pending(journal))
+        if missing and limit is None and len(journal):
+            raise IncompleteError(
+                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it", []
+            )
+        return finished(job, journal, 0.0, {}, verify=verify), job.output
+
+
+def output_of(folder: Path) -> Path:
+    """The folder of results above a run folder: what holds `runs/`.
+
+    Raises:
+        Vr1benchError: The folder does not lie under a `runs/`.
+    """
+    resolved = folder.resolve()
+    for parent in resolved.parents:
+        if parent.name == "runs":
+            return parent.parent
+    raise Vr1benchError(f"{folder} does not lie under a folder named runs/; expected OUTPUT/runs/MODEL/BENCHMARK/...")
+
+
+def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any]) -> Protocol:
+    """The protocol to judge by.
+
+    Raises:
+        NotComparableError: It asks something else, or needs log-probabilities that were not kept.
+    """
+    base, _, said = stored.name.partition("[")
+    kept = dict(part.split("=", 1) for part in said.rstrip("]").split(",")) if said and name is None else {}
+    wanted = protocol(name or base, {**kept, **changes})
+    for field in ASKING_FIELDS:
+        if getattr(wanted, field) != getattr(stored, field):
+            raise NotComparableError(
+                f"protocol {wanted.name!r} asks other questions than the run's {stored.name!r}: {field} differs; "
+                "run it with `vr1bench run --protocol`"
+            )
+    if wanted.scores == "logprob" and stored.scores != "logprob":
+        raise NotComparableError(
+            "scores 'logprob' need token log-probabilities, which this run did not keep; run again with --scores logprob"
+        )
+    return wanted

@@ -1,0 +1,360 @@
+"""The loop: samples to records to results, through one engine for all jobs; continues where an earlier run stopped."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vr1bench import benchmark as definitions
+from vr1bench import engines, families, model
+from vr1bench.engines import ENGINES, EngineOptions
+from vr1bench.job import Job
+from vr1bench.model import Model
+from vr1bench.readers import Dataset
+from vr1bench.score import score
+from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
+from vr1bench.types import Completion, Record, Request, Vr1benchError
+
+LOOKUP_ENGINES = ("oracle", "replay")
+"""Engines that look answers up: they need neither weights nor images."""
+
+
+class IncompleteError(Exception):
+    """Some answers are missing: exit code 1. What was answered is kept, and the same command continues.
+
+    Attributes:
+        results: Of the benchmarks that are complete.
+    """
+
+    def __init__(self, message: str, results: Sequence[Result]) -> None:
+        super().__init__(message)
+        self.results = list(results)
+
+
+@dataclass
+class _Open:
+    """A job in progress: its journal, and how many answers it still waits for."""
+
+    job: Job
+    journal: Journal
+    waiting: int
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def run(
+    model: str,
+    suite: str | None = None,
+    benchmark: str | Sequence[str] | None = None,
+    *,
+    engine: str = "auto",
+    family: str = "auto",
+    protocol: str = "standard",
+    split: str | None = None,
+    limit: int | None = None,
+    scores: str | None = None,
+    data_dir: str | Path | None = None,
+    output: str | Path = "results",
+    seed: int = 0,
+    engine_args: Mapping[str, Any] | None = None,
+    gen_args: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    window: int = 128,
+    verify: bool = False,
+    progress: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+) -> list[Result]:
+    """Scores a model on a suite or on benchmarks; the Python twin of `vr1bench run`.
+
+    Args:
+        model: `demo`, a checkpoint folder, or a hub id.
+        suite: Name of a suite; or
+        benchmark: names or TOML paths of benchmarks.
+        engine: `auto` takes vLLM where it is installed, else transformers; `oracle` and `replay` need no model.
+        family: `auto` goes by the model's config and name.
+        protocol: Name of a protocol.
+        split: Of every benchmark; None takes each benchmark's own.
+        limit: First samples only.
+        scores: Overrides where box scores come from: constant, logprob, order.
+        data_dir: Folder that holds the data sets; None takes `$VR1BENCH_DATA` or `./data`.
+        output: Folder of results; run folders lie under its `runs/`.
+        seed: Of decoding, where it samples.
+        engine_args: The engine's own options.
+        gen_args: Changes to decoding, such as `{"temperature": 0.7}`.
+        overrides: Changes to protocol fields (`--set`).
+        window: Requests in flight at most.
+        verify: Score again with pycocotools and faster-coco-eval, and store the largest differences.
+        progress: Draw a progress bar on stderr.
+        on_result: Called with each Result as soon as its benchmark is complete.
+
+    Returns:
+        One Result a benchmark, in the suite's order.
+
+    Raises:
+        Vr1benchError: Something named is unknown, missing or wrong; nothing was asked yet.
+        IncompleteError: Some answers are missing.
+    """
+    changes = dict(overrides or {}) | ({"scores": scores} if scores else {})
+    jobs = plan(
+        model, suite, benchmark, engine=engine, family=family, protocol=protocol, split=split, limit=limit,
+        changes=changes, data_dir=data_dir, output=output, seed=seed, gen_args=gen_args or {},
+        engine_args=engine_args or {},
+    )  # fmt: skip
+    return execute(
+        jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result
+    )
+
+
+def plan(
+    model: str,
+    suite: str | None,
+    benchmark: str | Sequence[str] | None,
+    *,
+    engine: str,
+    family: str,
+    protocol: str,
+    split: str | None,
+    limit: int | None,
+    changes: Mapping[str, Any],
+    data_dir: str | Path | None,
+    output: str | Path,
+    seed: int,
+    gen_args: Mapping[str, Any],
+    engine_args: Mapping[str, Any],
+) -> list[Job]:
+    """Everything that can be checked before a model is loaded, as jobs; arguments as in `run`.
+
+    Raises:
+        Vr1benchError: Something named is unknown, missing or wrong.
+    """
+    if limit is not None and limit < 1:
+        raise Vr1benchError(f"--limit {limit}: expected 1 or more samples")
+    chosen_engine = engines.default() if engine == "auto" else engine
+    if chosen_engine not in ENGINES:
+        ENGINES[chosen_engine]  # raises the error that lists the known ones
+    subject = _subject(model, chosen_engine, engine_args)
+    asks = chosen_engine not in LOOKUP_ENGINES
+    config = subject.config if asks else _config_of(model) if family == "auto" else {}
+    chosen_family, because = families.choose(family, model, config)
+    if chosen_engine == "oracle":
+        name = chosen_family.name
+        subject = Model(f"oracle-{name}", "", hashlib.sha256(name.encode()).hexdigest()[:40])
+    rule = definitions.protocol(protocol, changes)
+    sampling = rule.sampling(gen_args, seed)
+    root = Path(data_dir).expanduser().resolve() if data_dir else None
+    jobs: list[Job] = []
+    for definition in _definitions(suite, benchmark):
+        part = split or definition.split
+        dataset = definition.load(part, root)
+        if asks:
+            _check_images(definition.name, dataset)
+        jobs.append(
+            Job(
+                definition, part, limit, rule, dataset, chosen_family, because, subject, chosen_engine, sampling,
+                Path(output), root,
+            )
+        )  # fmt: skip
+        jobs[-1].requests(dataset[0])  # a protocol without words for this task should fail now
+    return jobs
+
+
+def execute(
+    jobs: Sequence[Job],
+    *,
+    engine_args: Mapping[str, Any],
+    window: int = 128,
+    verify: bool = False,
+    progress: bool = False,
+    on_result: Callable[[Result], None] | None = None,
+) -> list[Result]:
+    """Asks what is not answered yet, and scores every job that is complete; arguments as in `run`.
+
+    Raises:
+        Vr1benchError: A run folder belongs to another run or cannot be written, or the engine cannot start.
+        IncompleteError: Some answers are missing.
+    """
+    results: dict[int, Result] = {}
+    missing: list[str] = []
+    with ExitStack() as stack:
+        doing = [_open(job, stack) for job in jobs]
+
+        def finish(index: int) -> None:
+            one = doing[index]
+            if one.journal.failures:
+                first = next(iter(one.journal.failures.values()))
+                missing.append(f"{one.job.benchmark.name}: {len(one.journal.failures)} answers missing ({first})")
+                return
+            results[index] = finished(one.job, one.journal, one.seconds, one.versions, verify=verify)
+            if on_result:
+                on_result(results[index])
+
+        _ask(doing, engine_args, window, progress, finish)
+    ordered = [results[i] for i in sorted(results)]
+    if missing:
+        raise IncompleteError("\n".join([*missing, "type the same command again to ask just these"]), ordered)
+    return ordered
+
+
+def finished(job: Job, journal: Journal, seconds: float, versions: Mapping[str, str], *, verify: bool) -> Result:
+    """Scores a complete job and writes its Result.
+
+    Raises:
+        IncompleteError: The journal lacks a record.
+    """
+    values = score(job.pairs(journal), job, verify=verify)
+    if not seconds and job.result_path.exists():  # nothing was asked this time: the time is that of the asking
+        seconds = read_result(job.result_path).run.seconds
+    info = RunInfo(
+        family=job.family.name,
+        family_because=job.family_because,
+        engine=job.engine,
+        sampling=job.sampling,
+        versions={**_versions(), **versions},
+        commit=_commit(),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+    )
+    result = Result(key=job.key, values=values, run=info)
+    write_result(job.result_path, result)
+    return result
+
+
+def _open(job: Job, stack: ExitStack) -> _Open:
+    journal = stack.enter_context(Journal(job.folder, job.identity, str(job.data_dir or "")))
+    return _Open(job, journal, sum(1 for _ in job.pending(journal)))
+
+
+def _ask(
+    doing: Sequence[_Open],
+    engine_args: Mapping[str, Any],
+    window: int,
+    progress: bool,
+    finish: Callable[[int], None],
+) -> None:
+    """Runs all pending requests through one engine, so that it never drains between benchmarks."""
+    for index, one in enumerate(doing):
+        if not one.waiting:
+            finish(index)
+    total = sum(one.waiting for one in doing)
+    if not total:
+        return
+    in_flight: dict[int, tuple[int, Request]] = {}
+
+    def stream() -> Iterator[Request]:
+        for index, one in enumerate(doing):
+            for request in one.job.pending(one.journal) if one.waiting else ():
+                in_flight[id(request)] = (index, request)  # holding the request keeps its id its own
+                yield request
+
+    first = doing[0].job
+    options = EngineOptions(
+        first.model, first.family, engine_args, window, first.sampling.logprobs,
+        perfect=lambda request: doing[in_flight[id(request)][0]].job.perfect(request),
+    )  # fmt: skip
+    engine = ENGINES[first.engine](options)
+    last = time.perf_counter()
+    try:
+        with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True) as bar:
+            for request, answer in engine.generate(stream()):
+                index, _ = in_flight.pop(id(request))
+                one = doing[index]
+                good = isinstance(answer, Completion)
+                record = Record(
+                    key=request.key,
+                    sample_id=request.sample_id,
+                    completion=answer if good else None,
+                    failure=None if good else answer,
+                )
+                one.journal.append(record)
+                now = time.perf_counter()
+                one.seconds, last = one.seconds + now - last, now
+                one.waiting -= 1
+                bar.set_description_str(one.job.benchmark.name, refresh=False)
+                bar.update()
+                if not one.waiting:
+                    one.versions.update(engine.versions)
+                    finish(index)
+                    last = time.perf_counter()
+    except (Vr1benchError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        kept = sum(len(one.journal) for one in doing)
+        raise IncompleteError(
+            f"engine {first.engine!r} broke: {type(error).__name__}: {error}\n{kept} answers are kept; "
+            "type the same command again to continue with the missing ones",
+            [],
+        ) from error
+    finally:
+        engine.close()
+
+
+def _subject(name: str, engine: str, engine_args: Mapping[str, Any]) -> Model:
+    """The model; a file of answers stands for its own model."""
+    if engine == "oracle":
+        return Model("oracle", "", "")
+    if engine == "replay":
+        path = Path(str(engine_args.get("file", "")))
+        content = path.read_bytes() if path.is_file() else b""
+        return Model(name, "", hashlib.sha256(content).hexdigest()[:40])
+    return model.load(name)
+
+
+def _config_of(name: str) -> Mapping[str, Any]:
+    """A model's config where it can be had without a network; the oracle only needs it to choose a family."""
+    try:
+        return model.load(name).config
+    except Vr1benchError:
+        return {}
+
+
+def _definitions(suite: str | None, benchmark: str | Sequence[str] | None) -> list[definitions.Benchmark]:
+    names = [benchmark] if isinstance(benchmark, str) else list(benchmark or ())
+    if bool(suite) == bool(names):
+        raise Vr1benchError("expected a suite or benchmarks, and not both; `vr1bench list` shows them")
+    return definitions.suite(suite) if suite else [definitions.find(name) for name in names]
+
+
+def _check_images(name: str, dataset: Dataset) -> None:
+    """Fails early where the pictures are not there at all; single missing ones become failures of their requests."""
+    first = dataset[0].images[0]
+    if not first.is_file() and not any(path.is_file() for sample in dataset[:20] for path in sample.images):
+        raise Vr1benchError(
+            f"{name}: the annotations are there, but the images are missing; expected {first} and its like; "
+            "put them there, or name the folder that holds the data with --data-dir"
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("vr1bench", "numpy", "transformers", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str:
+    """The commit of the source tree that runs, with `+` where it has changes; empty outside of a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.stdout.strip()

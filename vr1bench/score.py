@@ -1,0 +1,173 @@
+"""Records to numbers: applies what the protocol judges, counts every sample once, and calls the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from vr1bench.benchmark import Protocol
+from vr1bench.job import Job
+from vr1bench.metrics.ap import ABSENT, ap
+from vr1bench.metrics.columns import Columns, columns, joined
+from vr1bench.metrics.pointwise import Counts, accuracy, detection_counts, mean_iou, referring_ious
+from vr1bench.store import Metric, Values
+from vr1bench.types import Detections, Pair, Prediction, Vr1benchError
+
+BATCH = 256
+"""Pairs held at a time; what stays of them are columns, so that memory follows boxes, not texts."""
+
+
+def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
+    """All numbers of a complete job.
+
+    Args:
+        pairs: Every sample beside its prediction, in the pinned order.
+        job: What was asked and how it is judged.
+        verify: Score detection again with pycocotools and faster-coco-eval, and store the largest differences.
+
+    Raises:
+        Vr1benchError: The samples counted are not those expected: then there is no result.
+    """
+    tally = Tally()
+    passing = (tally.add(pair, job.protocol) for pair in pairs)
+    if job.benchmark.task == "refer":
+        metrics, per_class, verified = _refer(passing, job.protocol), {}, {}
+    else:
+        metrics, per_class, verified = _detect(passing, job.protocol, verify)
+    if not sum(tally.counts.values()) == tally.n == job.count:
+        raise Vr1benchError(
+            f"{job.benchmark.name}: {tally.n} samples have all their answers, {job.count} are expected; "
+            "finish the run with the command that began it (or score fewer with --limit)"
+        )
+    return Values(
+        primary=job.benchmark.primary,
+        metrics=metrics,
+        per_class=per_class,
+        counts=dict(sorted(tally.counts.items())),
+        broken=dict(sorted(tally.broken.items())),
+        flags=dict(sorted(tally.flags.items())),
+        n=tally.n,
+        requests=tally.requests,
+        warnings=job.dataset.warnings,
+        verified=verified,
+        fingerprint=job.fingerprint,
+        data_sha256=job.dataset.sha256,
+    )
+
+
+class Tally:
+    """Counts of what passes by: samples by status, broken items by reason, flagged boxes."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.requests = 0
+        self.counts: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+
+    def add(self, pair: Pair, protocol: Protocol) -> Pair:
+        """Counts a pair as answered, and gives it back as judged."""
+        self.n += 1
+        self.requests += pair.requests
+        prediction = pair.prediction
+        if prediction is None:
+            self.counts["unasked"] += 1
+            return pair
+        self.counts[prediction.status] += 1
+        self.broken.update(prediction.broken)
+        for name, flagged in (("duplicate", prediction.duplicate), ("unknown label", prediction.unknown)):
+            if flagged.any():
+                self.flags[name] += int(flagged.sum())
+        return replace(pair, prediction=judged(prediction, protocol))
+
+
+def judged(prediction: Prediction, protocol: Protocol) -> Prediction:
+    """A prediction as the protocol sees it: repeats, unknown labels, and scores."""
+    keep = np.ones(len(prediction.detections), dtype=np.bool_)
+    if protocol.duplicates == "drop":
+        keep &= ~prediction.duplicate
+    if protocol.unknown == "drop":
+        keep &= ~prediction.unknown
+    kept = prediction.detections.take(keep)
+    count = len(kept)
+    if protocol.scores == "constant":
+        scores = np.ones(count)
+    elif protocol.scores == "order":  # the earlier a box is written, the surer the model is taken to be
+        scores = 1.0 - np.arange(count) / max(count, 1)
+    else:
+        scores = kept.scores
+    return replace(
+        prediction,
+        detections=Detections(kept.boxes, kept.labels, scores),
+        duplicate=prediction.duplicate[keep],
+        unknown=prediction.unknown[keep],
+    )
+
+
+def _detect(
+    pairs: Iterator[Pair], protocol: Protocol, verify: bool
+) -> tuple[dict[str, Metric], dict[str, float | None], dict[str, float]]:
+    parts: list[Columns] = []
+    right = guessed = gold = 0
+    for batch in _batches(pairs):
+        parts.append(columns(batch, protocol.ids))
+        counts = detection_counts(batch)
+        right, guessed, gold = right + counts.right.sum(), guessed + counts.guessed.sum(), gold + counts.gold.sum()
+    table = joined(parts)
+    found = ap(table.truth, table.guesses, len(table.labels), protocol.max_detections)
+    total = Counts(*(np.array([count]) for count in (right, guessed, gold)))
+    metrics = {name: _metric(value) for name, value in found.numbers.items()}
+    metrics |= {
+        "F1@0.5": Metric(value=total.f1),
+        "precision@0.5": Metric(value=total.precision),
+        "recall@0.5": Metric(value=total.recall),
+    }
+    per_class = {name: _metric(float(v)).value for name, v in zip(table.labels, found.per_class, strict=True)}
+    return metrics, per_class, _verified(table) if verify else {}
+
+
+def _verified(table: Columns) -> dict[str, float]:
+    """The largest difference to each other engine, and its version in the name."""
+    from vr1bench.metrics.verify import verify
+
+    opinions = verify(table.truth, table.guesses, len(table.labels))
+    return {f"{name} {opinion['version']}": opinion["max_abs_diff"] for name, opinion in opinions.items()}
+
+
+def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
+    parts = [referring_ious([_one_box(pair, protocol) for pair in batch]) for batch in _batches(pairs)]
+    ious = np.concatenate([np.empty(0), *parts])
+    strict = protocol.match == ">"
+    return {
+        "Acc@0.5": Metric(value=accuracy(ious, 0.5, strict)),
+        "Acc@0.75": Metric(value=accuracy(ious, 0.75, strict)),
+        "mean IoU": Metric(value=mean_iou(ious)),
+    }
+
+
+def _one_box(pair: Pair, protocol: Protocol) -> Pair:
+    """The pair with the box that counts in front; `all` and `first` take the first."""
+    prediction = pair.prediction
+    if prediction is None or protocol.boxes != "last" or not len(prediction.detections):
+        return pair
+    last = np.array([len(prediction.detections) - 1])
+    return replace(pair, prediction=replace(prediction, detections=prediction.detections.take(last)))
+
+
+def _batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+    batch: list[Pair] = []
+    for pair in pairs:
+        batch.append(pair)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _metric(value: float) -> Metric:
+    """pycocotools' -1 for "no gold to count" is no number."""
+    return Metric(value=None if value == ABSENT else value)

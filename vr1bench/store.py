@@ -1,0 +1,361 @@
+"""What lies on disk: the journal of a run (JSONL, one Record a line) and its Result (JSON), written atomically."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from vr1bench.types import FrozenModel, Record, Sampling, Vr1benchError
+
+SCHEMA = 1
+
+
+class Metric(FrozenModel):
+    """A number as a fraction in 0..1, with its interval where one was made; None where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Key(FrozenModel):
+    """What a number belongs to: two numbers with different keys never share a leaderboard cell."""
+
+    benchmark: str
+    split: str
+    protocol: str
+    scores: str
+    model: str
+    revision: str
+    step: int | None = None
+
+    @property
+    def column(self) -> tuple[str, str, str, str]:
+        """What must agree for two numbers to stand in one column."""
+        return self.benchmark, self.split, self.protocol, self.scores
+
+
+class Values(FrozenModel):
+    """The deterministic part: the same records give the same values, to the bit.
+
+    Attributes:
+        primary: Name of the metric that stands for the benchmark.
+        metrics: By name; fractions.
+        per_class: AP of each class, None where it has no gold.
+        counts: Samples by status; they add up to `n`.
+        broken: Items of answers that were not kept or were changed, by reason.
+        flags: Boxes kept but flagged: duplicates, unknown labels.
+        n: Samples.
+        requests: Questions asked.
+        warnings: What the reader found odd in the data, counted.
+        verified: Largest differences to other engines, where `--verify` asked.
+        fingerprint: Of every field of benchmark, protocol and family that can change a score.
+        data_sha256: Of the annotation file.
+    """
+
+    primary: str
+    metrics: dict[str, Metric]
+    per_class: dict[str, float | None] = Field(default_factory=dict[str, float | None])
+    counts: dict[str, int]
+    broken: dict[str, int] = Field(default_factory=dict[str, int])
+    flags: dict[str, int] = Field(default_factory=dict[str, int])
+    n: int
+    requests: int
+    warnings: dict[str, int] = Field(default_factory=dict[str, int])
+    verified: dict[str, float] = Field(default_factory=dict[str, float])
+    fingerprint: str
+    data_sha256: str
+
+
+class RunInfo(FrozenModel):
+    """How the records were made; may differ between runs of equal values."""
+
+    family: str
+    family_because: str
+    engine: str
+    sampling: Sampling
+    versions: dict[str, str]
+    commit: str
+    date: str
+    seconds: float
+
+
+class Result(FrozenModel):
+    """One benchmark's numbers for one model under one protocol."""
+
+    schema_version: int = SCHEMA
+    key: Key
+    values: Values
+    run: RunInfo
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that stands for the benchmark."""
+        return self.values.metrics[self.values.primary]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        Vr1benchError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Writes a Result; NaN is refused by its type."""
+    write_text(path, result.model_dump_json(indent=1) + "\n")
+
+
+def read_result(path: Path) -> Result:
+    """Reads a Result.
+
+    Raises:
+        Vr1benchError: It is no Result, or of another schema version.
+    """
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a result of `vr1bench run`") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Vr1benchError(
+            f"{path} is no result of schema version {SCHEMA}: {'.'.join(map(str, first['loc']))}: {first['msg']}; "
+            "score its run folder again: vr1bench score RUN_DIR"
+        ) from error
+
+
+def read_results(folder: Path) -> Iterator[tuple[Path, Result]]:
+    """Every Result under a folder, sorted by path; other files, and the run folders, are passed over.
+
+    Raises:
+        Vr1benchError: A file that looks like a result is none.
+    """
+    for path in sorted(folder.rglob("*.json")):
+        if "runs" in path.relative_to(folder).parts or path.name.startswith("."):
+            continue
+        yield path, read_result(path)
+
+
+class Journal:
+    """The records of one run: appended as they finish, each key at most once, safe against SIGKILL.
+
+    One process at a time holds it. A torn last line and failures of an earlier run are dropped on opening, so that
+    what is asked again stands once. In memory it keeps 16 bytes and a file offset a record.
+
+    Attributes:
+        path: The JSONL file.
+        failures: Records of this process that are failures.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], data_dir: str = "") -> None:
+        """Opens or creates the run folder.
+
+        Args:
+            folder: Holds `run.json` and `records.jsonl`.
+            identity: What makes records comparable; written to `run.json`, and equal to what stands there.
+            data_dir: Where the data lay; noted in `run.json` for scoring again, may differ from what stands there.
+
+        Raises:
+            Vr1benchError: The folder belongs to another run, is in use, or cannot be written.
+        """
+        self.path = folder / "records.jsonl"
+        self.failures: dict[str, str] = {}
+        self._offsets: dict[bytes, int] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise Vr1benchError(
+                f"{folder} is in use by another vr1bench process; wait for it, or name another --output"
+            ) from error
+        try:
+            check_identity(folder, identity)
+            if not (folder / "run.json").exists():
+                noted = {"identity": identity, "data_dir": data_dir}
+                write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")
+            self._repair()
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._size = os.fstat(self._file).st_size
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __contains__(self, key: str) -> bool:
+        return bytes.fromhex(key) in self._offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def append(self, record: Record) -> None:
+        """Adds a record; a line is on its way to the disk when this returns.
+
+        Raises:
+            Vr1benchError: The disk is full; what stood in the journal stays good.
+        """
+        line = (record.model_dump_json(exclude_defaults=True) + "\n").encode()
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):  # a disk that just filled takes a part
+                os.ftruncate(self._file, self._size)
+                os.write(self._file, line)
+        except OSError as error:
+            os.ftruncate(self._file, self._size)
+            raise _cannot_write(self.path, error) from error
+        if record.failure is None:
+            self._offsets[bytes.fromhex(record.key)] = self._size
+        else:
+            self.failures[record.key] = f"sample {record.sample_id}: {record.failure.error}"
+        self._size += len(line)
+
+    def read(self, key: str) -> Record | None:
+        """The record of a key; None where there is no good one."""
+        offset = self._offsets.get(bytes.fromhex(key))
+        if offset is None:
+            return None
+        chunk = b""
+        while not chunk.endswith(b"\n"):
+            more = os.pread(self._file, 4096, offset + len(chunk))
+            if not more:
+                break
+            end = more.find(b"\n")
+            chunk += more if end < 0 else more[: end + 1]
+        return Record.model_validate_json(chunk)
+
+    def close(self) -> None:
+        """Ends the writing and frees the lock; may be called twice."""
+        if not self._lock.closed:
+            os.close(self._file)
+            self._lock.close()
+
+    def _repair(self) -> None:
+        """Keeps the good records, once each, and indexes them; rewrites the file only where something must go."""
+        if not self.path.exists():
+            return
+        offset, clean = 0, True
+        with self.path.open("rb") as file:
+            for line in file:
+                record = _record(line)
+                key = bytes.fromhex(record.key) if record and record.failure is None else None
+                if key is None or key in self._offsets:
+                    clean = False
+                    continue
+                self._offsets[key] = offset
+                offset += len(line)
+        if not clean:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        seen: set[bytes] = set()
+        draft = self.path.with_suffix(".tmp")
+        with self.path.open("rb") as old, draft.open("wb") as new:
+            for line in old:
+                record = _record(line)
+                if record is None or record.failure is not None or (key := bytes.fromhex(record.key)) in seen:
+                    continue
+                seen.add(key)
+                self._offsets[key] = new.tell()
+                new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        draft.replace(self.path)
+
+
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuses a folder that holds another run.
+
+    Raises:
+        Vr1benchError: `run.json` differs (names what), is unreadable, or is missing beside foreign files.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        foreign = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+        if foreign:
+            raise Vr1benchError(
+                f"{folder} holds {foreign[0]!r} but no run.json: it is no run folder; name another --output"
+            )
+        return
+    stored = read_run(folder)["identity"]
+    wanted = json.loads(json.dumps(identity))
+    if stored != wanted:
+        place, old, new = _difference(stored, wanted)
+        raise Vr1benchError(
+            f"{folder} belongs to another run: its {place} is {old!r}, this run's is {new!r}; "
+            "name another --output to keep both, or delete the folder"
+        )
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `run.json` says: `identity` and `data_dir`.
+
+    Raises:
+        Vr1benchError: There is none, or it is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        stored = json.loads(path.read_bytes())
+        return {"identity": stored["identity"], "data_dir": stored["data_dir"]}
+    except OSError as error:
+        raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a run folder of `vr1bench run`") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Vr1benchError(f"{path} is damaged ({error!r}); name another --output, or delete {folder}") from error
+
+
+def _difference(old: Any, new: Any, place: str = "") -> tuple[str, Any, Any]:  # noqa: ANN401  any JSON
+    """The first place at which two JSON values differ, and both sides."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            if old.get(name) != new.get(name):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                return _difference(old.get(name), new.get(name), f"{place}.{name}" if place else str(name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return place or "run.json", old, new
+
+
+def _record(line: bytes) -> Record | None:
+    """A line as a record; None for a torn one."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _cannot_write(path: Path, error: OSError) -> Vr1benchError:
+    return Vr1benchError(
+        f"cannot write {path}: {error.strerror or error}; nothing that was written before is lost: "
+        "free space or fix the permissions and type the same command again"
+    )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask
+
 from vr1bench import boxes
 
 sides = st.floats(0, 1000, allow_nan=False, width=32)
@@ -23,9 +24,7 @@ def test_iou_is_pycocotools_iou_to_the_bit(some: list[Any], others: list[Any], f
     crowd = np.array(flags[: len(b)])
     expected = mask.iou(a, b, crowd.astype(np.uint8))
     i, j = np.indices((len(a), len(b))).reshape(2, -1)
-    got = boxes.iou_aligned(
-        corners(a)[i], corners(b)[j], a[i, 2] * a[i, 3], b[j, 2] * b[j, 3], crowd[j]
-    )
+    got = boxes.iou_aligned(corners(a)[i], corners(b)[j], a[i, 2] * a[i, 3], b[j, 2] * b[j, 3], crowd[j])
     tiny = np.reshape(boxes.overlap(corners(a)[i], corners(b)[j]) == 0, (len(a), len(b)))
     # Where the product of two denormal sides is 0, pycocotools divides 0 by 0.
     np.testing.assert_array_equal(np.where(tiny, 0, expected), got.reshape(len(a), len(b)))

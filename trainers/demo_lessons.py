@@ -109,7 +109,7 @@ class Lessons:
     """Makes batches from scenes; holds the tokenizer's tables."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.encode = tokenizer._tokenizer.encode_batch  # noqa: SLF001 (the fast path, several times cheaper)
+        self.encode = tokenizer._tokenizer.encode_batch  # the fast path, several times cheaper
         self.picture_token: int = tokenizer.convert_tokens_to_ids("<|image_pad|>")  # type: ignore[assignment]
         self.padding: int = tokenizer.pad_token_id  # type: ignore[assignment]
         self.head = tokenizer.encode(HEAD)
@@ -132,7 +132,7 @@ class Lessons:
         asked: list[tuple[str, str]] = []
         pictures: list[np.ndarray] = []
         for seed in seeds:
-            rng = random.Random(f"lesson {seed}")  # not the stream that lays out the scene
+            rng = random.Random(f"lesson {seed}")  # noqa: S311 (not the stream of the layout)
             width, height = (rng.randint(*sizes_of_grid(side)) for side in cells)
             count = 0 if rng.random() < 0.01 else rng.randint(1, most_things)
             scenes.append(make_scene(seed, size=(width, height), count=count))

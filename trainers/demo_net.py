@@ -1,8 +1,8 @@
 """The small model's architecture, and a forward pass for training that is equal to transformers' own but faster.
 
-One batch holds pictures of one grid only, so every row has the same M-RoPE positions and the picture tokens stand at the
-same place. The transformer blocks run in two functions that `torch.compile` handles well; transformers' generic forward
-(a loop over pictures, masks, caches) is several times slower on a CPU.
+One batch holds pictures of one grid only, so every row has the same M-RoPE positions, and the picture tokens stand at
+the same place. The transformer blocks run in two functions that `torch.compile` handles well; transformers' generic
+forward (a loop over pictures, masks, caches) is slower on a CPU.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def _ids(tokenizer: PreTrainedTokenizerFast, pieces: tuple[str, ...]) -> list[in
 class TrainingNet(nn.Module):
     """The model with three auxiliary heads that are dropped from the checkpoint.
 
-    A ViT with rotary positions finds absolute position slowly. The heads teach it: `look` reads class and box out of each
-    cell that holds a thing's centre, `place` reads cell and absolute box out of the picture tokens after text layer 2,
-    and `count` says at each listed class how many of it are there.
+    A ViT with rotary positions finds absolute position slowly. The heads teach it: `look` reads class and box out of
+    each cell that holds a thing's centre, `place` reads cell and absolute box out of the picture tokens after text
+    layer 2, and `count` says at each listed class how many of it are there.
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration) -> None:

@@ -1,8 +1,8 @@
 """The small model's tokenizer and processor: byte-level, with the fixed pieces of its questions and answers whole.
 
-A from-scratch model of a few million parameters learns faster from short sequences. So each fixed sentence of a question,
-each piece of the answer's JSON, each class name and each integer up to `LARGEST_NUMBER` is one token; an object costs
-seven. Any other text falls back to bytes and comes out of `decode` unchanged.
+A from-scratch model of a few million parameters learns faster from short sequences. So each fixed sentence of a
+question, each piece of the answer's JSON, each class name and each integer up to `LARGEST_NUMBER` is one token; an
+object costs seven. Any other text falls back to bytes and comes out of `decode` unchanged.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIALS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",  # noqa: S106 (a token of text)
+        pad_token="<|endoftext|>",  # noqa: S106
         additional_special_tokens=list(SPECIALS[3:]),
         model_max_length=2048,
         clean_up_tokenization_spaces=False,

@@ -9,7 +9,6 @@ from typing import Any
 
 from vr1bench.types import Vr1benchError
 
-
 ALIASES = {
     "--tasks": "--suite",
     "--model-args": "--engine-args",
@@ -33,7 +32,7 @@ def normalised(arguments: Sequence[str]) -> list[str]:
 
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
-    """`["a=1,b=true", "c={\\"d\\": 2}"]` as `{"a": 1, "b": True, "c": {"d": 2}}`; a later one wins.
+    """`["a=1,b=true", "c=[2]"]` as `{"a": 1, "b": True, "c": [2]}`; a later one wins.
 
     Values are read as JSON where they are JSON, else kept as text. A comma inside brackets or quotes splits nothing.
 

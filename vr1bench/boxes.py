@@ -46,6 +46,6 @@ def clip(boxes: Floats, width: float, height: float) -> Floats:
 
 
 def rescale(boxes: Floats, source: tuple[float, float], target: tuple[float, float]) -> Floats:
-    """Boxes of a frame `source` (width, height) in the frame `target`; exact inverse of the swapped call up to rounding."""
+    """Boxes of a frame `source` (width, height) in the frame `target`."""
     factor = np.array([target[0] / source[0], target[1] / source[1]] * 2)
     return boxes * factor

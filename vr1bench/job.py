@@ -1,4 +1,4 @@
-"""A job: one benchmark's split under one protocol for one model. Knows its questions, its answers and its place on disk."""
+"""A job: one benchmark's split under one protocol for one model: its questions, its answers, its place on disk."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def _protocols() -> str:
 
 
 def _families() -> str:
-    return _table("families", [[name, ", ".join(FAMILIES[name].model_types) or "by --family only"] for name in FAMILIES])
+    return _table(
+        "families", [[name, ", ".join(FAMILIES[name].model_types) or "by --family only"] for name in FAMILIES]
+    )
 
 
 def _engines() -> str:

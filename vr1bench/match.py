@@ -262,7 +262,9 @@ def _settle(found: Edges, gold: Truth, gold_ignored: Bits, kept: Guesses) -> tup
     contested = np.zeros(len(gold), dtype=np.bool_)
     contested[found.gold[several]] = True
     plain = ~contested[found.gold]
-    for part, taken in (_stars(found, bits, gold.crowd, plain), _rounds(found, bits, gold, gold_ignored, kept, ~plain)):
+    quick = _stars(found, bits, gold.crowd, plain)
+    slow = _rounds(found, bits, gold, gold_ignored, kept, tangled=~plain)
+    for part, taken in (quick, slow):
         d, g = found.guess[part], found.gold[part]
         # A lost gold box is used up all the same, but its detection reads as unmatched unless the gold was ignored.
         np.bitwise_or.at(hits, d, np.where(gold.lost[g], np.uint64(0), taken & ~gold_ignored[g]))
@@ -289,7 +291,7 @@ def _stars(found: Edges, bits: Bits, crowd: Bools, plain: Bools) -> tuple[Ints, 
 
 
 def _rounds(
-    found: Edges, bits: Bits, gold: Truth, gold_ignored: Bits, kept: Guesses, tangled: Bools
+    found: Edges, bits: Bits, gold: Truth, gold_ignored: Bits, kept: Guesses, *, tangled: Bools
 ) -> tuple[Ints, Bits]:
     """Edges where detections and gold compete, as visits in order, and the bits that each visit takes.
 
@@ -380,7 +382,7 @@ def hungarian(
         labels_b: (m,) names.
         floor: Pairs with a lower IoU are left out of the answer; they still take part in the search.
     """
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - a fifth of a second, which few callers need
+    from scipy.optimize import linear_sum_assignment
 
     overlaps = _labelled_iou(a, b, labels_a, labels_b)
     rows, places = linear_sum_assignment(overlaps, maximize=True)

@@ -101,7 +101,7 @@ def _hub_revision(name: str) -> str:
         ) from error
     try:  # the local cache first: it needs no network and names the commit in its path
         return Path(hf_hub_download(name, "config.json", local_files_only=True)).parent.name
-    except Exception:  # noqa: BLE001, S110  the hub client raises many kinds; all of them mean "not cached"
+    except Exception:  # noqa: S110  the hub client raises many kinds; all of them mean "not cached"
         pass
     try:
         return str(HfApi().model_info(name).sha)

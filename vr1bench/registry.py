@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 from vr1bench.types import Vr1benchError
 
-
 T = TypeVar("T")
 
 

@@ -98,6 +98,7 @@ def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any]) -> 
             )
     if wanted.scores == "logprob" and stored.scores != "logprob":
         raise NotComparableError(
-            "scores 'logprob' need token log-probabilities, which this run did not keep; run again with --scores logprob"
+            "scores 'logprob' need token log-probabilities, which this run did not keep; "
+            "run again with --scores logprob"
         )
     return wanted

@@ -19,12 +19,13 @@ from tqdm import tqdm
 from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
 from vr1bench.engines import ENGINES, EngineOptions
+from vr1bench.engines.replay import answers_file
 from vr1bench.job import Job
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
 from vr1bench.score import score
 from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
-from vr1bench.types import Completion, Record, Request, Vr1benchError
+from vr1bench.types import Completion, Failure, Record, Request, Vr1benchError
 
 LOOKUP_ENGINES = ("oracle", "replay")
 """Engines that look answers up: they need neither weights nor images."""
@@ -184,23 +185,22 @@ def execute(
         Vr1benchError: A run folder belongs to another run or cannot be written, or the engine cannot start.
         IncompleteError: Some answers are missing.
     """
-    results: dict[int, Result] = {}
+    results: dict[str, Result] = {}
     missing: list[str] = []
+
+    def finish(one: _Open) -> None:
+        if one.journal.failures:
+            first = next(iter(one.journal.failures.values()))
+            missing.append(f"{one.job.benchmark.name}: {len(one.journal.failures)} answers missing ({first})")
+            return
+        result = finished(one.job, one.journal, one.seconds, one.versions, verify=verify)
+        results[one.job.benchmark.name] = result
+        if on_result:
+            on_result(result)
+
     with ExitStack() as stack:
-        doing = [_open(job, stack) for job in jobs]
-
-        def finish(index: int) -> None:
-            one = doing[index]
-            if one.journal.failures:
-                first = next(iter(one.journal.failures.values()))
-                missing.append(f"{one.job.benchmark.name}: {len(one.journal.failures)} answers missing ({first})")
-                return
-            results[index] = finished(one.job, one.journal, one.seconds, one.versions, verify=verify)
-            if on_result:
-                on_result(results[index])
-
-        _ask(doing, engine_args, window, progress, finish)
-    ordered = [results[i] for i in sorted(results)]
+        _ask([_open(job, stack) for job in jobs], engine_args, window, progress, finish)
+    ordered = [results[job.benchmark.name] for job in jobs if job.benchmark.name in results]
     if missing:
         raise IncompleteError("\n".join([*missing, "type the same command again to ask just these"]), ordered)
     return ordered
@@ -235,60 +235,76 @@ def _open(job: Job, stack: ExitStack) -> _Open:
     return _Open(job, journal, sum(1 for _ in job.pending(journal)))
 
 
+@dataclass
+class _Asking:
+    """All pending requests as one stream, so that the engine never drains between benchmarks."""
+
+    doing: Sequence[_Open]
+    in_flight: dict[int, tuple[_Open, Request]] = field(default_factory=dict[int, "tuple[_Open, Request]"])
+
+    def requests(self) -> Iterator[Request]:
+        """Made as the engine takes them; may be drawn by a thread of its own."""
+        for one in self.doing:
+            for request in one.job.pending(one.journal) if one.waiting else ():
+                self.in_flight[id(request)] = (one, request)  # holding the request keeps its id its own
+                yield request
+
+    def perfect(self, request: Request) -> str:
+        """The oracle's answer."""
+        return self.in_flight[id(request)][0].job.perfect(request)
+
+    def take(self, request: Request, answer: Completion | Failure) -> _Open:
+        """Journals an answer; gives the job that it belongs to."""
+        one, _ = self.in_flight.pop(id(request))
+        good = isinstance(answer, Completion)
+        one.journal.append(
+            Record(
+                key=request.key,
+                sample_id=request.sample_id,
+                completion=answer if good else None,
+                failure=None if good else answer,
+            )
+        )
+        one.waiting -= 1
+        return one
+
+
 def _ask(
     doing: Sequence[_Open],
     engine_args: Mapping[str, Any],
     window: int,
     progress: bool,
-    finish: Callable[[int], None],
+    finish: Callable[[_Open], None],
 ) -> None:
-    """Runs all pending requests through one engine, so that it never drains between benchmarks."""
-    for index, one in enumerate(doing):
+    """Asks what is pending through one engine, and finishes each job with its last answer."""
+    for one in doing:
         if not one.waiting:
-            finish(index)
+            finish(one)
     total = sum(one.waiting for one in doing)
     if not total:
         return
-    in_flight: dict[int, tuple[int, Request]] = {}
-
-    def stream() -> Iterator[Request]:
-        for index, one in enumerate(doing):
-            for request in one.job.pending(one.journal) if one.waiting else ():
-                in_flight[id(request)] = (index, request)  # holding the request keeps its id its own
-                yield request
-
+    asking = _Asking(doing)
     first = doing[0].job
     options = EngineOptions(
-        first.model, first.family, engine_args, window, first.sampling.logprobs,
-        perfect=lambda request: doing[in_flight[id(request)][0]].job.perfect(request),
-    )  # fmt: skip
+        first.model, first.family, engine_args, window, first.sampling.logprobs, perfect=asking.perfect
+    )
     engine = ENGINES[first.engine](options)
     last = time.perf_counter()
     try:
         with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True) as bar:
-            for request, answer in engine.generate(stream()):
-                index, _ = in_flight.pop(id(request))
-                one = doing[index]
-                good = isinstance(answer, Completion)
-                record = Record(
-                    key=request.key,
-                    sample_id=request.sample_id,
-                    completion=answer if good else None,
-                    failure=None if good else answer,
-                )
-                one.journal.append(record)
+            for request, answer in engine.generate(asking.requests()):
+                one = asking.take(request, answer)
                 now = time.perf_counter()
                 one.seconds, last = one.seconds + now - last, now
-                one.waiting -= 1
                 bar.set_description_str(one.job.benchmark.name, refresh=False)
                 bar.update()
                 if not one.waiting:
                     one.versions.update(engine.versions)
-                    finish(index)
+                    finish(one)
                     last = time.perf_counter()
     except (Vr1benchError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever an engine may raise: the answers so far are safe, and the next run goes on
         kept = sum(len(one.journal) for one in doing)
         raise IncompleteError(
             f"engine {first.engine!r} broke: {type(error).__name__}: {error}\n{kept} answers are kept; "
@@ -304,9 +320,7 @@ def _subject(name: str, engine: str, engine_args: Mapping[str, Any]) -> Model:
     if engine == "oracle":
         return Model("oracle", "", "")
     if engine == "replay":
-        path = Path(str(engine_args.get("file", "")))
-        content = path.read_bytes() if path.is_file() else b""
-        return Model(name, "", hashlib.sha256(content).hexdigest()[:40])
+        return Model(name, "", hashlib.sha256(answers_file(engine_args).read_bytes()).hexdigest()[:40])
     return model.load(name)
 
 
@@ -319,7 +333,7 @@ def _config_of(name: str) -> Mapping[str, Any]:
 
 
 def _definitions(suite: str | None, benchmark: str | Sequence[str] | None) -> list[definitions.Benchmark]:
-    names = [benchmark] if isinstance(benchmark, str) else list(benchmark or ())
+    names = list(dict.fromkeys([benchmark] if isinstance(benchmark, str) else benchmark or ()))
     if bool(suite) == bool(names):
         raise Vr1benchError("expected a suite or benchmarks, and not both; `vr1bench list` shows them")
     return definitions.suite(suite) if suite else [definitions.find(name) for name in names]
@@ -351,7 +365,7 @@ def _commit() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        head = subprocess.run(
+        head = subprocess.run(  # noqa: S603  our own words only
             ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607
             capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip

@@ -212,7 +212,9 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __contains__(self, key: str) -> bool:
@@ -229,10 +231,9 @@ class Journal:
         """
         line = (record.model_dump_json(exclude_defaults=True) + "\n").encode()
         try:
-            written = os.write(self._file, line)
-            if written < len(line):  # a disk that just filled takes a part
-                os.ftruncate(self._file, self._size)
-                os.write(self._file, line)
+            rest = line
+            while rest:  # a disk that is about to be full takes a part, and refuses the next
+                rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
             raise _cannot_write(self.path, error) from error

@@ -267,5 +267,3 @@ class Vr1benchError(Exception):
 
 class NotComparableError(Vr1benchError):
     """Two things that must not be compared or mixed. Exit code 3."""
-
-

@@ -84,7 +84,9 @@ def test_parse_reads_what_format_writes(name, data, size):
     shares = np.array(data.draw(st.lists(corner, max_size=6)), dtype=float).reshape(-1, 4)
     boxes = np.concatenate([np.minimum(shares[:, :2], shares[:, 2:]), np.maximum(shares[:, :2], shares[:, 2:])], axis=1)
     boxes *= np.array([*size, *size])
-    labels = data.draw(st.lists(st.sampled_from(["dog", "cat", "no-mask", "o ", "Q"]), min_size=len(boxes), max_size=len(boxes)))
+    labels = data.draw(
+        st.lists(st.sampled_from(["dog", "cat", "no-mask", "o ", "Q"]), min_size=len(boxes), max_size=len(boxes))
+    )
     fed = family.fed_size(*size, None)
     text = family.format(Detections.of(boxes, labels), size, fed)
     queries = ("dog", "cat", "no-mask", "o ", "Q") if name != "qwen2-vl" else ("dog", "cat", "no-mask", "Q", "o ")
@@ -129,8 +131,8 @@ def test_parse_never_raises(name, text):
         ('[{"bbox_2d": [10, 2, 3, 4], "label": "dog"}]', Status.MALFORMED, 0, {"inverted": 1}),
         ('[{"bbox_2d": [1, 2, 9999, 4], "label": "dog"}]', Status.OK, 1, {"clipped": 1}),
         ('[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}, {"bbox_2d": [5, 6', Status.TRUNCATED, 1, {}),
-        ('[{"bbox_2d": [1, 2, 3], "label": "dog"}, {"bbox_2d": [1, 2, 3, 4], "label": "cat"}]', Status.SALVAGED, 1, {"not four numbers": 1}),
-        ('```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]\n```\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "cat"}]\n```', Status.OK, 2, {}),
+        ('[{"box": [1], "name": "dog"}, {"box": [1, 2, 3, 4], "name": "cat"}]', Status.SALVAGED, 1, {"not four numbers": 1}),
+        ('```\n[{"bbox": [1, 2, 3, 4], "label": "dog"}]\n```\n```\n[{"bbox": [1, 2, 3, 4], "name": "cat"}]\n```', Status.OK, 2, {}),
         ('{"bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]], "label": "dog"}', Status.OK, 2, {}),
         ('{"bbox_2d": 5}', Status.MALFORMED, 0, {"not four numbers": 1}),
         ('[{"label": "dog"}]', Status.MALFORMED, 0, {}),

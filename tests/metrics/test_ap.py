@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
 from vr1bench.match import AREA_BITS, Guesses, Truth
 from vr1bench.metrics.ap import NAMES, RECALLS, ap, by_corners, coco_numbers
 from vr1bench.metrics.verify import verify
@@ -51,7 +52,9 @@ def problems(draw: st.DrawFn, *, scores: str = "any", lost: bool = True) -> Prob
         zero[draw(st.integers(0, len(gold) - 1))] = True
     where = np.array([row[0] for row in gold], dtype=np.int64).reshape(-1, 2)
     crowd = np.array([row[2] for row in gold], dtype=np.bool_) & draw(st.booleans())
-    given_areas = np.array([size if area is None else area for size, area in zip(sizes, areas, strict=True)], dtype=float)
+    given_areas = np.array(
+        [size if area is None else area for size, area in zip(sizes, areas, strict=True)], dtype=float
+    )
     truth = Truth(where[:, 0], where[:, 1], boxes, crowd, given_areas, sizes, zero)
     answers = xyxy([row[1] for row in guesses], scale)
     values = np.array([row[2] for row in guesses], dtype=np.float64)
@@ -142,9 +145,7 @@ def test_ap_tie_ignores_image_numbers_and_box_order(problem: Problem, images: li
     random.shuffle(order)
     numbering = np.array(images)
     shuffled = guesses.take(np.array(order, dtype=np.int64))
-    moved = ap(
-        replace(truth, image=numbering[truth.image]), replace(shuffled, image=numbering[shuffled.image]), labels
-    )
+    moved = ap(replace(truth, image=numbering[truth.image]), replace(shuffled, image=numbering[shuffled.image]), labels)
     still = ap(*problem)
     assert moved.numbers["AP_tie"] == still.numbers["AP_tie"]
     assert moved.numbers["AP50_tie"] == still.numbers["AP50_tie"]
@@ -152,7 +153,9 @@ def test_ap_tie_ignores_image_numbers_and_box_order(problem: Problem, images: li
 
 
 @settings(max_examples=150, deadline=None)
-@given(problems(), st.sampled_from([0.1, 0.25, 0.5, 1.0, 2.0]), st.integers(0, 2), st.integers(0, 1), st.integers(0, 14))
+@given(
+    problems(), st.sampled_from([0.1, 0.25, 0.5, 1.0, 2.0]), st.integers(0, 2), st.integers(0, 1), st.integers(0, 14)
+)
 def test_a_stray_box_never_raises_ap(problem: Problem, score: float, image: int, label: int, at: int) -> None:
     """A detection that overlaps no gold of its class, anywhere in the list, with any score.
 

@@ -1,8 +1,9 @@
 """Pictures of coloured shapes, drawn from a seed.
 
 A scene is a framed picture with a plain or mildly textured ground and up to six shapes that do not touch.
-Picture sizes run over 100..180 pixels a side, so most are no multiple of 28: the frame that a Qwen-style processor feeds
-to a model (each side rounded to a multiple of 28) differs from the picture's own, and boxes really have to be converted.
+Picture sizes run over 100..180 pixels a side, so most are no multiple of 28: the frame that a Qwen-style processor
+feeds to a model (each side rounded to a multiple of 28) differs from the picture's own, and boxes really have to be
+converted.
 
 Boxes are tight, xyxy, in pixels of the picture; the right and lower edge are exclusive, so ``x2 - x1`` is the width.
 
@@ -108,7 +109,7 @@ def make_scene(seed: int, *, size: tuple[int, int] | None = None, count: int | N
     Returns:
         The scene.
     """
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 (repeatable, no secret)
     width, height = size or (rng.randint(*SIDES_PX), rng.randint(*SIDES_PX))
     wanted = rng.randint(1, MAX_THINGS) if count is None else count
     largest = min(MAX_THING_PX, int(0.4 * min(width, height)))

@@ -35,11 +35,11 @@ class Ahead(Generic[Ready]):
         Args:
             source: Requests, taken one by one.
             prepare: Called in a background thread; what it raises is raised again by `take`.
-            depth: Requests being prepared or ready at most, 1 or more.
+            depth: Requests being prepared or ready at most, 1 or more; may be set anew while it runs.
         """
         self._source = iter(source)
         self._prepare = prepare
-        self._depth = depth
+        self.depth = depth
         self._todo: SimpleQueue[tuple[Request, Future[Ready]] | None] = SimpleQueue()
         self._slots: deque[Future[Ready]] = deque()
         self._dry = False
@@ -81,7 +81,7 @@ class Ahead(Generic[Ready]):
             thread.join(timeout=1.0)
 
     def _fill(self) -> None:
-        while not self._dry and len(self._slots) < self._depth:
+        while not self._dry and len(self._slots) < self.depth:
             try:
                 request = next(self._source)
             except StopIteration:
@@ -96,6 +96,6 @@ class Ahead(Generic[Ready]):
             request, slot = item
             try:
                 slot.set_result(self._prepare(request))
-            except BaseException as error:  # noqa: BLE001  handed to the caller's thread by `take`
+            except BaseException as error:  # handed to the caller's thread by `take`
                 slot.set_exception(error)
             del item, request, slot  # a waiting thread must not keep the last image alive

@@ -1,3 +1,4 @@
+# pyright: basic
 """Transformers: batches of left-padded prompts, images decoded ahead by background threads."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import gc
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -17,6 +18,9 @@ from vr1bench.engines.hf_start import LoadedModel, start
 from vr1bench.engines.prompts import tokens_of, too_long, with_images, wrong_frame
 from vr1bench.images import ImageError, load
 from vr1bench.types import Completion, Failure, PixelBudget, Request, Sampling, Vr1benchError
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +114,24 @@ class HfEngine:
             for one in batch:
                 yield from self._answers(loaded, [one])
             return
-        refusals = [self._refusal(loaded, one, inputs, row) for row, one in enumerate(batch)]
-        if any(refusals):
-            left = [one for one, failure in zip(batch, refusals, strict=True) if failure is None]
-            for one, failure in zip(batch, refusals, strict=True):
-                if failure is not None:
-                    yield one.request, failure
+        yield from self._answers_to(loaded, batch, inputs)
+
+    def _answers_to(self, loaded: LoadedModel, batch: Sequence[_Decoded], inputs: BatchFeature) -> Iterator[Answer]:
+        left: list[_Decoded] = []
+        for row, one in enumerate(batch):
+            failure = self._refusal(loaded, one, inputs, row)
+            if failure is None:
+                left.append(one)
+            else:
+                yield one.request, failure
+        if len(left) < len(batch):  # rendered anew, so that a refused prompt's length pads nobody
             if left:
                 yield from self._answers(loaded, left)
             return
-        rows = generate(loaded, inputs, batch[0].request.sampling)
-        for one, row in zip(batch, rows, strict=True):
-            yield one.request, _completion(loaded, one, row)
+        for one, answer in zip(batch, generate(loaded, inputs, batch[0].request.sampling), strict=True):
+            yield one.request, _completion(loaded, one, answer)
 
-    def _refusal(self, loaded: LoadedModel, one: _Decoded, inputs: Any, row: int) -> Failure | None:
+    def _refusal(self, loaded: LoadedModel, one: _Decoded, inputs: BatchFeature, row: int) -> Failure | None:
         length = int(inputs["attention_mask"][row].sum())
         if length >= loaded.context:
             return Failure(error=too_long(length, loaded.context))

@@ -1,16 +1,20 @@
+# pyright: basic
 """One batch through transformers: rendered, left-padded, generated, cut where each answer ended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from vr1bench.engines.hf_logprobs import SampledLogprobs
 from vr1bench.engines.hf_start import LoadedModel
 from vr1bench.types import PixelBudget, Sampling, Vr1benchError
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature, GenerationConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ def render(
     conversations: Sequence[Sequence[Mapping[str, Any]]],
     images: Sequence[Sequence[Image.Image]],
     pixels: PixelBudget | None,
-) -> Any:
+) -> BatchFeature:
     """Chat template, tokens and processed images: transformers' BatchFeature, on the CPU.
 
     Raises:
@@ -56,7 +60,7 @@ def render(
     )
 
 
-def generate(loaded: LoadedModel, inputs: Any, sampling: Sampling) -> list[Row]:
+def generate(loaded: LoadedModel, inputs: BatchFeature, sampling: Sampling) -> list[Row]:
     """Generates; a row is cut at its first ending token, at `max_tokens`, or where its context is full.
 
     Raises:
@@ -98,7 +102,7 @@ def _row(ids: list[int], logprobs: list[float], limit: int, ends: frozenset[int]
     return Row(ids[:length], logprobs[:length], end is not None)
 
 
-def _generation_config(loaded: LoadedModel, sampling: Sampling, max_tokens: int) -> Any:
+def _generation_config(loaded: LoadedModel, sampling: Sampling, max_tokens: int) -> GenerationConfig:
     """Sets every field of decoding: what is left open, `generate` fills from the checkpoint's own file.
 
     Qwen2.5-VL's file asks for a repetition penalty of 1.05, which would bend every list of boxes.

@@ -1,3 +1,4 @@
+# pyright: basic
 """Log-probabilities of the tokens that transformers' `generate` chose, without keeping every step's logits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """Loads a transformers model: which options it gets, and what its failures mean."""
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ def start(options: EngineOptions) -> LoadedModel:
     try:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers.utils import logging as hf_logging
     except ImportError as error:
-        raise Vr1benchError(f"engine hf cannot be imported ({error}); install it: pip install 'vr1bench[hf]'") from error
+        raise Vr1benchError(
+            f"engine hf cannot be imported ({error}); install it: pip install 'vr1bench[hf]'"
+        ) from error
     args = dict(options.args)
     device = torch.device(str(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu")))
     batch_size = _batch_size(args.pop("batch_size", BATCH_SIZE_CPU if device.type == "cpu" else BATCH_SIZE_GPU))
@@ -72,8 +76,10 @@ def start(options: EngineOptions) -> LoadedModel:
     trust = {"trust_remote_code": args["trust_remote_code"]} if "trust_remote_code" in args else {}
     small_on_cpu = device.type == "cpu" and are_small(options.model.location)
     args.setdefault("dtype", args.pop("torch_dtype", "float32" if small_on_cpu else "auto"))
+    if "revision" not in source:
+        hf_logging.disable_progress_bar()  # of weights that are here already; a download keeps its bar
     processor = _loaded(options, lambda: AutoProcessor.from_pretrained(**source, **trust))
-    model = _loaded(options, lambda: AutoModelForImageTextToText.from_pretrained(**source, **args).eval())
+    model: Any = _loaded(options, lambda: AutoModelForImageTextToText.from_pretrained(**source, **args).eval())
     if "device_map" not in args:
         model = _loaded(options, lambda: model.to(device))
     processor.tokenizer.padding_side = "left"

@@ -1,14 +1,19 @@
+# pyright: basic
 """What the engines that run a model themselves share: filling images in, checking what was fed, reading tokens back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from vr1bench.families import Family
 from vr1bench.types import Failure, Request, Token
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm.tokenizers import TokenizerLike
 
 
 def with_images(
@@ -76,7 +81,9 @@ def too_long(prompt_tokens: int, context: int) -> str:
     )
 
 
-def tokens_of(tokenizer: Any, ids: Sequence[int], logprobs: Sequence[float], text: str) -> tuple[Token, ...]:
+def tokens_of(
+    tokenizer: TokenizerLike | PreTrainedTokenizerBase, ids: Sequence[int], logprobs: Sequence[float], text: str
+) -> tuple[Token, ...]:
     """Token texts and log-probabilities; the texts joined are `text`.
 
     A character whose bytes lie in several tokens is the text of the last of them; the others have "".

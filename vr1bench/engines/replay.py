@@ -39,19 +39,13 @@ def open_replay(options: EngineOptions) -> ReplayEngine:
     Raises:
         Vr1benchError: No file is named, or a row is neither.
     """
-    name = options.args.get("file")
-    if not name:
-        raise Vr1benchError("engine 'replay' needs a file of answers; pass --engine-args file=answers.jsonl")
-    path = Path(str(name))
+    path = answers_file(options.args)
     answers: dict[tuple[str, ...], Completion] = {}
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    key, completion = _row(line, f"{path}:{number}")
-                    answers[key] = completion
-    except OSError as error:
-        raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a file of answers") from error
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                key, completion = _row(line, f"{path}:{number}")
+                answers[key] = completion
 
     def answer(request: Request) -> Completion | Failure:
         keys = ((request.key,), (request.sample_id, *request.queries[:1]), (request.sample_id, ""))
@@ -59,6 +53,20 @@ def open_replay(options: EngineOptions) -> ReplayEngine:
         return found or Failure(error=f"{path} holds no answer for sample {request.sample_id}")
 
     return ReplayEngine("replay", answer)
+
+
+def answers_file(args: Mapping[str, Any]) -> Path:
+    """The file that `replay` reads.
+
+    Raises:
+        Vr1benchError: None is named, or it is not there.
+    """
+    name = args.get("file")
+    if not name:
+        raise Vr1benchError("engine 'replay' needs a file of answers; pass --engine-args file=answers.jsonl")
+    if not Path(str(name)).is_file():
+        raise Vr1benchError(f"engine 'replay': {name} is no file; expected JSON lines with `sample_id` and `text`")
+    return Path(str(name))
 
 
 def open_oracle(options: EngineOptions) -> ReplayEngine:

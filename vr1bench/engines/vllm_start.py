@@ -1,3 +1,4 @@
+# pyright: basic
 """Starts a vLLM engine: which options it gets, what it may print, and what its failures mean."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,9 @@ _PIXELS = {"min_pixels", "max_pixels", "size"}
 
 def set_environment() -> None:
     """Sets the environment variables that vLLM and torch read when they are imported; what the user set, stays."""
-    if "VLLM_LOGGING_LEVEL" not in os.environ:
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found"
+    if "VLLM_LOGGING_LEVEL" not in os.environ and _is_cpu_build():
+        for name in ("torch.utils.cpp_extension", "vllm.triton_utils.importing"):  # no CUDA, and no Triton: of course
+            logging.getLogger(name).setLevel(logging.ERROR)
     for name, value in {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # On a CPU every warning is about a choice made here (eager mode, no Triton, thread binding), and one of them
@@ -166,8 +168,8 @@ def _check_option(name: str, value: object, known: set[str]) -> None:
         raise Vr1benchError(f"--engine-args {name}: cannot be set here: {_FIXED[name]}; leave it out")
     if name == "mm_processor_kwargs" and isinstance(value, Mapping) and _PIXELS & set(value):
         raise Vr1benchError(
-            "--engine-args mm_processor_kwargs: the pixel budget is the protocol's, so that boxes are read in the frame "
-            "that was fed; set it there, with --set pixels=..."
+            "--engine-args mm_processor_kwargs: the pixel budget is the protocol's, so that boxes are read in the "
+            "frame that was fed; change it there, with --set"
         )
 
 
@@ -188,7 +190,7 @@ def _explained(error: Exception, options: EngineOptions, on_cpu: bool) -> Vr1ben
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def _stdout_to_stderr() -> Generator[None]:
     """Sends what anything below Python prints on descriptor 1 (gloo does) to descriptor 2 meanwhile."""
     try:
         kept = os.dup(1)

@@ -22,7 +22,9 @@ FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
 COMMENT = re.compile(r"//[^\n\"]*$|/\*.*?\*/", re.MULTILINE | re.DOTALL)
 TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)")
-BARE_BOX = re.compile(r"\[\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*\]")
+BARE_BOX = re.compile(
+    r"\[\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*,\s*(-?\d[\d.eE+-]*)\s*\]"
+)
 
 
 def read(text: str) -> Reading:
@@ -119,26 +121,28 @@ def _collect(value: Any, reading: Reading, text: str, start: int) -> None:  # no
 def _entries(value: Any) -> Iterator[tuple[str | None, Any]]:  # noqa: ANN401  any JSON
     """Pairs of a label and what should be its box; None where an object has no box."""
     if isinstance(value, dict):
-        mapping = cast("dict[str, Any]", value)
-        box = next((mapping[key] for key in BOX_KEYS if key in mapping), None)
-        label = next((mapping[key] for key in LABEL_KEYS if isinstance(mapping.get(key), str)), None)
-        if box is not None:
-            yield from ((label, row) for row in _rows(box))
-        elif mapping and all(isinstance(v, list) for v in mapping.values()):
-            for name, boxes in mapping.items():  # {"dog": [[...], ...]} or {"objects": [{...}]}
-                for row in cast("list[Any]", boxes) if not _is_numbers(boxes) else [boxes]:
-                    yield from _entries(row) if isinstance(row, dict) else [(name, row)]
-        elif mapping:
-            yield label, None
+        yield from _object_entries(cast("dict[str, Any]", value))
+    elif _is_numbers(value):
+        yield None, value
     elif isinstance(value, list):
-        rows = cast("list[Any]", value)
-        if _is_numbers(rows):
-            yield None, rows
-            return
-        for row in rows:
+        for row in cast("list[Any]", value):
             yield from _entries(row)
     elif value is not None:
         yield None, None
+
+
+def _object_entries(mapping: dict[str, Any]) -> Iterator[tuple[str | None, Any]]:
+    """An object with a box, or one whose keys are labels (`{"dog": [[...]]}`) or a wrapper (`{"objects": [{...}]}`)."""
+    box = next((mapping[key] for key in BOX_KEYS if key in mapping), None)
+    label = next((mapping[key] for key in LABEL_KEYS if isinstance(mapping.get(key), str)), None)
+    if box is not None:
+        yield from ((label, row) for row in _rows(box))
+    elif all(isinstance(v, list) for v in mapping.values()):
+        for name, boxes in mapping.items():
+            for row in [boxes] if _is_numbers(boxes) else cast("list[Any]", boxes):
+                yield from _entries(row) if isinstance(row, dict) else [(name, row)]
+    else:
+        yield label, None
 
 
 def _rows(box: Any) -> list[Any]:  # noqa: ANN401  any JSON
@@ -187,7 +191,7 @@ def _object(value: Mapping[str, Any], reading: Reading, span: Span, text: str) -
 
 
 def _locate(text: str, cursor: int, label: str | None, box: Any) -> tuple[Span, Span | None]:  # noqa: ANN401
-    """Where an item of valid JSON stands: from its box's first number to its end, and its label, each searched forward."""
+    """Where an item of valid JSON stands: its box from the first number on, and its label, each searched forward."""
     first = str(cast("list[Any]", box)[0])
     begin = max(text.find(first, cursor), cursor)
     end = text.find("]", begin) + 1 or len(text)
@@ -199,7 +203,7 @@ def _locate(text: str, cursor: int, label: str | None, box: Any) -> tuple[Span, 
 
 
 def _tolerant(text: str) -> Any:  # noqa: ANN401  any JSON
-    """One object with the slips that models make: single quotes, trailing commas, comments, bare keys; None if hopeless."""
+    """One object with the slips that models make: quotes, trailing commas, comments, bare keys; None if hopeless."""
     for candidate in (text, _mended(text)):
         try:
             return json.loads(candidate)

@@ -29,12 +29,12 @@ def read(text: str) -> Reading:
     end = 0
     for match in BOX.finditer(text):
         between = LABEL.search(text, end, match.start())
-        if between and between[1].strip(" ,;&.\n"):
-            label = between[1].strip(" ,;&.\n")
-            place = text.find(label, between.start(1))
-            span = (place, place + len(label))
-        else:
-            span = None
+        name = between[1].strip(" ,;&.\n") if between else ""
+        span = None
+        if between and name:
+            label = name
+            place = text.find(name, between.start(1))
+            span = (place, place + len(name))
         x1, y1, x2, y2 = (float(group) for group in match.groups())
         reading.items.append(Item((x1, y1, x2, y2), label, match.span(), span))
         end = match.end()

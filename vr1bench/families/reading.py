@@ -30,9 +30,7 @@ Span = tuple[int, int]
 
 THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
-REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable)|i (?:can(?:not|'t)|am not able to)|as an ai)\b", re.IGNORECASE
-)
+REFUSAL = re.compile(r"\b(?:i(?:'m| am) (?:sorry|unable)|i (?:can(?:not|'t)|am not able to)|as an ai)\b", re.IGNORECASE)
 ABSENCE = re.compile(
     r"\b(?:none|nothing|no (?:such )?(?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|there (?:is|are) no|"
     r"not (?:present|visible|found|in the image)|does not (?:appear|exist|contain)|no [\w -]+ (?:is|are|was|were) "
@@ -204,22 +202,20 @@ def _duplicates(items: Sequence[Item]) -> np.ndarray[tuple[int], np.dtype[np.boo
 
 
 def _status(completion: Completion, request: Request, reading: Reading, kept: int, offset: int) -> Status:
-    text = completion.text
-    cut = completion.finish == "length" or reading.cut
-    if not text.strip():
+    if not completion.text.strip():
         return Status.EMPTY
-    if kept:
-        if cut:
-            return Status.TRUNCATED
-        return Status.SALVAGED if reading.broken or reading.mended else Status.OK
-    if cut or offset >= len(text):
+    if completion.finish == "length" or reading.cut or (not kept and offset >= len(completion.text)):
         return Status.TRUNCATED
+    if kept:
+        return Status.SALVAGED if reading.broken or reading.mended else Status.OK
     if reading.broken:
         return Status.MALFORMED
-    if reading.nothing:
-        return Status.NONE
-    words = text[offset:]
-    for query in request.queries:  # "nothing" may be part of a phrase that was asked for
+    return Status.NONE if reading.nothing else _in_words(completion.text[offset:], request.queries)
+
+
+def _in_words(words: str, queries: Sequence[str]) -> Status:
+    """What an answer without any box says."""
+    for query in queries:  # "nothing" may be part of a phrase that was asked for
         words = words.replace(query, "")
     if ABSENCE.search(words):
         return Status.NONE

@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.metadata import version
 from typing import Any, TypedDict
 
@@ -64,13 +64,14 @@ def verify(truth: Truth, guesses: Guesses, n_labels: int) -> dict[str, Opinion]:
 
 
 def _opinion(package: str, stats: Floats, ours: dict[str, float]) -> Opinion:
-    theirs = dict(zip(NAMES, np.asarray(stats, dtype=np.float64)[: len(NAMES)].tolist(), strict=True))
+    theirs: dict[str, float] = dict(zip(NAMES, np.asarray(stats, dtype=np.float64)[: len(NAMES)].tolist(), strict=True))
     difference = max(abs(theirs[name] - ours[name]) for name in NAMES)
     return Opinion(version=version(package), numbers=theirs, max_abs_diff=float(difference))
 
 
 def _pycocotools(gold: dict[str, Any], answers: list[dict[str, Any]]) -> Floats:
-    truth, results = COCO(), COCO()
+    truth: Any = COCO()
+    results: Any = COCO()
     truth.dataset, results.dataset = gold, gold | {"annotations": answers}
     # Not `loadRes`, which fails on an empty list (IndexError).
     truth.createIndex()
@@ -121,7 +122,7 @@ def _xywh(boxes: Floats) -> Floats:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """No printing, no logging below errors, and no warning about the id 0 that we put there on purpose."""
     logger = logging.getLogger("faster_coco_eval")
     level = logger.level

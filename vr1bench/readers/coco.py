@@ -32,14 +32,24 @@ def read(source: Files) -> Dataset:
         raise Vr1benchError(f"{path}: image ids mix numbers and strings; expected one kind") from None
     rank = {image_id: i for i, image_id in enumerate(ids)}
     _unique_ids(annotations, str(path))
-    where = [f"{path}: annotation {row.get('id')}" if isinstance(row, dict) else f"{path}: annotations" for row in annotations]
-    samples = np.array([_known(row, "image_id", rank, at) for row, at in zip(annotations, where, strict=True)], np.int64)
+    where = [
+        f"{path}: annotation {row.get('id')}" if isinstance(row, dict) else f"{path}: annotations"
+        for row in annotations
+    ]
+    samples = np.array(
+        [_known(row, "image_id", rank, at) for row, at in zip(annotations, where, strict=True)], np.int64
+    )
     classes = {category_id: i for i, category_id in enumerate(categories)}
-    labels = np.array([_known(row, "category_id", classes, at) for row, at in zip(annotations, where, strict=True)], np.int64)
+    labels = np.array(
+        [_known(row, "category_id", classes, at) for row, at in zip(annotations, where, strict=True)], np.int64
+    )
     xywh = boxes_of([_box(row, at) for row, at in zip(annotations, where, strict=True)])
     extents = xywh[:, 2] * xywh[:, 3]
     areas = np.array([row.get("area", extent) for row, extent in zip(annotations, extents, strict=True)], np.float64)
-    names = [files.image_name(files.field(images[i], "file_name", f"{path}: image {i}"), source.images, f"{path}: image {i}") for i in ids]
+    names = [
+        files.image_name(files.field(images[i], "file_name", f"{path}: image {i}"), source.images, f"{path}: image {i}")
+        for i in ids
+    ]
     order, starts = sorted_by_sample(samples, len(ids))
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     sizes = np.array([files.size(images[i], f"{path}: image {i}") for i in ids], np.int64).reshape(-1, 2)
@@ -123,7 +133,9 @@ def _box(row: Any, where: str) -> list[float]:  # noqa: ANN401  any JSON
     return box
 
 
-def _warnings(boxes: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any], extents: np.ndarray[Any, Any]) -> dict[str, int]:
+def _warnings(
+    boxes: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any], extents: np.ndarray[Any, Any]
+) -> dict[str, int]:
     over = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > sizes).any(axis=1)
     counts = {"gold boxes without size": int((extents == 0).sum()), "gold boxes overrunning the image": int(over.sum())}
     return {what: count for what, count in counts.items() if count}

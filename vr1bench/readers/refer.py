@@ -1,4 +1,4 @@
-"""VLM-R1's referring-expression JSON: `rec_jsons_processed/{refcoco,refcocop,refcocog}_{train,val}.json`, `lisa_test.json`.
+"""VLM-R1's referring-expression JSON: `rec_jsons_processed/refcoco_val.json` and its like, `lisa_test.json`.
 
 A list of rows with `image`, `width`, `height`, `problem`, `normal_caption` and `solution`: the gold box as xyxy in
 pixels of the original image. The InternVL edition of these files scales `solution` to 0..1000 under the same names;
@@ -36,7 +36,9 @@ def read(source: Files) -> Dataset:
     over = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > sizes).any(axis=1)
     return Dataset(
         ids=[str(i) for i in range(len(rows))],
-        names=[files.image_name(files.field(r, "image", at), source.images, at) for r, at in zip(rows, where, strict=True)],
+        names=[
+            files.image_name(files.field(r, "image", at), source.images, at) for r, at in zip(rows, where, strict=True)
+        ],
         folder=source.images,
         sizes=sizes,
         queries=[(phrase,) for phrase in phrases],

@@ -1,0 +1,99 @@
+"""The COCO reader takes real files as they are, and refuses what would make a wrong number."""
+
+import json
+
+import pytest
+
+from vr1bench.readers import READERS, Files
+from vr1bench.types import Vr1benchError
+
+
+def read(path):
+    return READERS["coco"](Files(path, path.parent))
+
+
+def test_samples_stand_in_the_order_of_image_ids(coco_folder):
+    data = read(coco_folder / "gold.json")
+    assert [sample.id for sample in data] == ["3", "5", "7"]
+    first, empty, last = data
+    assert (first.width, first.height, first.images[0].name) == (50, 40, "a 3.png")
+    assert first.gold.boxes.tolist() == [[2, 3, 22, 13], [5, 5, 35.5, 25]]
+    assert first.gold.labels.tolist() == ["dog", "cat"]
+    assert len(empty.gold) == 0
+    assert last.gold.crowd.tolist() == [True, False]
+    assert data[-1].id == "7"
+
+
+def test_the_placeholder_category_is_no_class(coco_folder):
+    assert read(coco_folder / "gold.json")[0].queries == ("dog", "cat")
+
+
+def test_a_real_category_zero_is_one(coco_folder):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    data["annotations"][0]["category_id"] = 0
+    path.write_text(json.dumps(data))
+    assert read(path)[0].queries == ("things", "dog", "cat")
+
+
+def test_real_files(shared_data):
+    chess = read(shared_data / "odinw/ChessPieces/Chess Pieces.v23-raw.coco/valid/annotations_without_background.json")
+    assert (len(chess), len(chess.boxes), len(chess[0].queries)) == (58, 386, 13)
+    assert all(sample.images[0].is_file() for sample in chess)
+    coco = read(shared_data / "coco_val2017/instances_val2017_two_images.json")
+    assert (len(coco), len(coco.boxes), int(coco.crowd.sum())) == (2, 37, 1)
+    assert max(coco.annotation_ids) > 2**32
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, -3, 4]), "sizes of 0 or more"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "four finite numbers"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "four finite numbers"),
+        (lambda d: d["annotations"][0].update(bbox="1 2 3 4"), "four finite numbers"),
+        (lambda d: d["annotations"][1].update(id=0), "more than once"),
+        (lambda d: d["annotations"][0].pop("id"), "field 'id'"),
+        (lambda d: d["annotations"][0].update(image_id=99), "not listed"),
+        (lambda d: d["annotations"][0].update(category_id=99), "not listed"),
+        (lambda d: d["images"].append(d["images"][0]), "stands twice"),
+        (lambda d: d["images"][0].update(width=0), "positive width"),
+        (lambda d: d["images"][0].update(file_name="../secret.png"), "leaves the folder"),
+        (lambda d: d["images"][0].update(file_name="/etc/passwd"), "leaves the folder"),
+        (lambda d: d["images"][0].update(id="x"), "mix numbers and strings"),
+        (lambda d: d["categories"].append({"id": 1, "name": "x"}), "stands twice"),
+        (lambda d: d.pop("annotations"), "field 'annotations'"),
+        (lambda d: d.update(images=[]), "at least one image"),
+        (lambda d: d.update(categories=[]), "at least one class"),
+        (lambda d: d.update(annotations={}), "expected a list"),
+    ],
+)
+def test_refused(coco_folder, change, words):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(Vr1benchError, match=words):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"{", "not valid JSON"), (b"\xff\xfe{", "not valid JSON"), (b"[]", "expected an object")],
+)
+def test_refused_files(coco_folder, content, words):
+    path = coco_folder / "gold.json"
+    path.write_bytes(content)
+    with pytest.raises(Vr1benchError, match=words):
+        read(path)
+
+
+def test_odd_boxes_are_kept_and_counted(coco_folder):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    data["annotations"][0]["bbox"] = [40, 3, 20, 10]
+    data["annotations"][1]["bbox"] = [5, 5, 0, 9]
+    path.write_text(json.dumps(data))
+    read_again = read(path)
+    assert len(read_again.boxes) == 4
+    assert read_again.warnings == {"gold boxes without size": 1, "gold boxes overrunning the image": 1}

@@ -1,0 +1,213 @@
+"""Runs end to end: the oracle meets the ceiling, a killed run goes on, nothing mixes, nothing is lost."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vr1bench
+from vr1bench.families import FAMILIES
+from vr1bench.types import NotComparableError, Vr1benchError
+
+CHESS = {"benchmark": "odinw/ChessPieces", "engine": "oracle", "model": "demo"}
+
+
+def small(folder: Path, **options) -> list[vr1bench.Result]:
+    chosen = {"model": "demo", "engine": "oracle", "family": "absolute"} | options
+    return vr1bench.run(benchmark=str(folder / "small.toml"), data_dir=folder, output=folder / "out", **chosen)
+
+
+def answers(folder: Path, rows: list[dict]) -> dict:
+    path = folder / "answers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"engine": "replay", "engine_args": {"file": str(path)}, "model": "someone"}
+
+
+def box(x1, y1, x2, y2, label) -> dict:
+    return {"bbox_2d": [x1, y1, x2, y2], "label": label}
+
+
+def test_oracle_on_chess(shared_data, tmp_path):
+    (fixed,) = vr1bench.run(**CHESS, family="absolute", data_dir=shared_data, output=tmp_path, verify=True)
+    (shipped,) = vr1bench.run(
+        **CHESS, family="absolute", data_dir=shared_data, output=tmp_path, overrides={"ids": "as-shipped"}, verify=True
+    )
+    assert fixed.primary.value == 1.0
+    assert round(shipped.primary.value, 4) == 0.9894
+    assert shipped.key.protocol == "standard[ids=as-shipped]"
+    assert fixed.values.counts == {"ok": 58}
+    assert fixed.values.fingerprint != shipped.values.fingerprint
+    for result in (fixed, shipped):
+        assert set(result.values.verified.values()) == {0.0}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("protocol", ["standard", "qwen2.5"])
+def test_oracle_meets_the_ceiling_of_every_family(coco_folder, family, protocol):
+    (result,) = small(coco_folder, family=family, protocol=protocol, overrides={"ids": "fixed"})
+    assert result.values.n == 3
+    assert result.values.requests == (3 if protocol == "standard" else 6)
+    metrics = {name: metric.value for name, metric in result.values.metrics.items()}
+    assert metrics["F1@0.5"] == metrics["AP50"] == metrics["AP50_tie"] == 1.0
+
+
+def test_positive_mode_asks_for_what_is_there(coco_folder):
+    (result,) = small(coco_folder, protocol="qwen2.5", overrides={"query": "positive", "ids": "fixed"})
+    assert result.values.requests == 3
+    assert result.values.counts == {"ok": 2, "unasked": 1}
+    assert result.primary.value == 1.0
+
+
+def test_every_sample_is_counted_by_what_was_said(coco_folder):
+    rows = [
+        {
+            "sample_id": "3",
+            "text": json.dumps([box(2, 3, 22, 13, "dog"), box(2, 3, 22, 13, "dog"), box(0, 0, 9, 9, "cow")]),
+        },
+        {"sample_id": "5", "text": "None"},
+        {
+            "sample_id": "7",
+            "text": '[{"bbox_2d": [1, 1, 10, 10], "label": "dog"}, {"bbox_2d": [1, 1',
+            "finish": "length",
+        },
+    ]
+    (result,) = small(coco_folder, **answers(coco_folder, rows))
+    assert result.values.counts == {"none": 1, "ok": 1, "truncated": 1}
+    assert result.values.flags == {"duplicate": 1, "unknown label": 1}
+    assert result.values.metrics["precision@0.5"].value == 2 / 4
+    assert result.values.metrics["recall@0.5"].value == 2 / 3
+    assert result.key.model == "someone"
+
+
+def test_the_protocol_judges_stored_answers(coco_folder):
+    row = json.dumps([box(0, 0, 5, 5, "dog"), box(2, 3, 22, 13, "dog"), box(2, 3, 22, 13, "dog")])
+    rows = [{"sample_id": "3", "text": row}, {"sample_id": "5", "text": "None"}, {"sample_id": "7", "text": "None"}]
+    (kept,) = small(coco_folder, **answers(coco_folder, rows))
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    dropped, output = vr1bench.rescore(run, changes={"duplicates": "drop"}, data_dir=coco_folder)
+    assert output == coco_folder / "out"
+    assert kept.values.metrics["precision@0.5"].value == 1 / 3
+    assert dropped.values.metrics["precision@0.5"].value == 1 / 2
+    late, _ = vr1bench.rescore(run, changes={"scores": "order"}, data_dir=coco_folder)
+    assert late.key.scores == "order"
+    with pytest.raises(NotComparableError, match="query differs"):
+        vr1bench.rescore(run, "qwen2.5", data_dir=coco_folder)
+    with pytest.raises(NotComparableError, match="did not keep"):
+        vr1bench.rescore(run, changes={"scores": "logprob"}, data_dir=coco_folder)
+    assert len(list(vr1bench.read_results(output))) == 3
+
+
+def test_scoring_again_gives_the_same_values(coco_folder):
+    (first,) = small(coco_folder)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    assert vr1bench.rescore(run)[0].values == first.values
+    assert small(coco_folder)[0].values == first.values
+
+
+def test_changed_gold_is_refused(coco_folder):
+    small(coco_folder)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    path = coco_folder / "gold.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(Vr1benchError, match="annotations changed"):
+        vr1bench.rescore(run)
+    with pytest.raises(Vr1benchError, match="belongs to another run: its data_sha256"):
+        small(coco_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"gen_args": {"temperature": 0.5}}, "sampling.temperature"),
+        ({"seed": 3}, "sampling.seed"),
+    ],
+)
+def test_a_changed_run_never_mixes_with_old_records(coco_folder, change, place):
+    small(coco_folder)
+    with pytest.raises(Vr1benchError, match=re.escape(place)):
+        small(coco_folder, **change)
+
+
+def test_a_missing_answer_is_not_scored(coco_folder):
+    rows = [{"sample_id": "3", "text": "None"}, {"sample_id": "5", "text": "None"}]
+    options = answers(coco_folder, rows)
+    with pytest.raises(vr1bench.IncompleteError, match="1 answers missing"):
+        small(coco_folder, **options)
+    assert not list(vr1bench.read_results(coco_folder / "out"))
+
+
+def test_limits_have_columns_of_their_own_and_share_records(coco_folder):
+    (two,) = small(coco_folder, limit=2)
+    (three,) = small(coco_folder)
+    assert (two.values.n, two.key.split) == (2, "val[:2]")
+    assert (three.values.n, three.key.split) == (3, "val")
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    assert len((run / "records.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "vlm"}, "did you mean 'vllm'"),
+        ({"family": "qwen"}, "unknown family"),
+        ({"protocol": "standart"}, "did you mean 'standard'"),
+        ({"split": "test"}, "unknown split of small 'test'"),
+        ({"overrides": {"idz": 1}}, "did you mean 'ids'"),
+        ({"overrides": {"ids": "new"}}, "--set: ids"),
+        ({"gen_args": {"temprature": 1}}, "did you mean 'temperature'"),
+        ({"gen_args": {"temperature": -1}}, "--gen-args: temperature"),
+        ({"limit": 0}, "1 or more"),
+        ({"engine": "hf", "model": "no/such/model"}, "no such folder"),
+        ({"engine": "replay"}, "needs a file of answers"),
+        ({"suite": "demo"}, "not both"),
+    ],
+)
+def test_what_is_named_wrong_is_said(coco_folder, options, words):
+    with pytest.raises(Vr1benchError, match=words):
+        small(coco_folder, **options)
+    assert not list((coco_folder / "out").rglob("records.jsonl"))
+
+
+def test_missing_data_says_where_to_put_it(tmp_path):
+    with pytest.raises(Vr1benchError, match=r"expected .*Raccoon.*--data-dir"):
+        vr1bench.run("demo", benchmark="odinw/Raccoon", engine="oracle", data_dir=tmp_path, output=tmp_path)
+
+
+def big_set(folder: Path, count: int) -> None:
+    """A set that takes the oracle a few seconds: many samples of one image file."""
+    data = json.loads((folder / "gold.json").read_text())
+    image, annotation = data["images"][0], data["annotations"][0]
+    data["images"] = [{**image, "id": i} for i in range(count)]
+    data["annotations"] = [{**annotation, "id": i, "image_id": i, "category_id": 1 + i % 2} for i in range(count)]
+    (folder / "gold.json").write_text(json.dumps(data))
+
+
+def test_a_killed_run_goes_on_where_it_stopped(coco_folder):
+    big_set(coco_folder, 4000)
+    command = [
+        sys.executable, "-m", "vr1bench.cli", "run", "--model", "demo", "--engine", "oracle", "--family", "qwen3-vl",
+        "--benchmark", str(coco_folder / "small.toml"), "--data-dir", str(coco_folder),
+    ]  # fmt: skip
+    kills = 0
+    for _ in range(3):
+        run = subprocess.Popen(
+            [*command, "--output", str(coco_folder / "a")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        seen = b""
+        while not re.search(rb"[1-9]\d{2,}/\d", seen) and (more := run.stderr.read(1)):  # until the bar counts hundreds
+            seen += more
+        kills += run.poll() is None
+        run.kill()
+        run.wait()
+    assert kills
+    done = [subprocess.run([*command, "--output", str(coco_folder / out)], capture_output=True) for out in ("a", "b")]
+    assert [one.returncode for one in done] == [0, 0]
+    killed, whole = (next(vr1bench.read_results(coco_folder / out))[1] for out in ("a", "b"))
+    assert killed.values == whole.values
+    assert killed.values.n == 4000
+    (records,) = (coco_folder / "a").rglob("records.jsonl")
+    keys = [json.loads(line)["key"] for line in records.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 4000

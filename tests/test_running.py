@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import vr1bench
+from vr1bench.errors import NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES
-from vr1bench.types import NotComparableError, Vr1benchError
 
 CHESS = {"benchmark": "odinw/ChessPieces", "engine": "oracle", "model": "demo"}
 

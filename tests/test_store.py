@@ -5,8 +5,9 @@ import multiprocessing
 
 import pytest
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.store import Journal, Metric, read_result, read_results, write_text
-from vr1bench.types import Completion, Failure, Record, Vr1benchError
+from vr1bench.types import Completion, Failure, Record
 
 IDENTITY = {"model": "m", "sampling": {"max_tokens": 5}}
 

@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vr1bench.coco import coco_eval
+    from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
     from vr1bench.parsing import parse
     from vr1bench.rescoring import rescore
-    from vr1bench.running import IncompleteError, run
+    from vr1bench.running import run
     from vr1bench.store import Result, read_result, read_results
-    from vr1bench.types import (
-        Completion,
-        Detections,
-        Gold,
-        NotComparableError,
-        Pair,
-        Prediction,
-        Sample,
-        Status,
-        Vr1benchError,
-    )
+    from vr1bench.types import Completion, Detections, Gold, Pair, Prediction, Sample, Status
 
 __version__ = "0.1.0"
 
@@ -38,14 +29,14 @@ _HOMES = {
     "Completion": "types",
     "Detections": "types",
     "Gold": "types",
-    "IncompleteError": "running",
-    "NotComparableError": "types",
+    "IncompleteError": "errors",
+    "NotComparableError": "errors",
     "Pair": "types",
     "Prediction": "types",
     "Result": "store",
     "Sample": "types",
     "Status": "types",
-    "Vr1benchError": "types",
+    "Vr1benchError": "errors",
     "coco_eval": "coco",
     "parse": "parsing",
     "read_result": "store",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
 ALIASES = {
     "--tasks": "--suite",

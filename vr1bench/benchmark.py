@@ -16,9 +16,10 @@ from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Dataset, Files
 from vr1bench.registry import unknown
-from vr1bench.types import FrozenModel, PixelBudget, Sampling, ScoreRule, Task, Vr1benchError
+from vr1bench.types import FrozenModel, PixelBudget, Sampling, ScoreRule, Task
 
 M = TypeVar("M", bound=FrozenModel)
 DEFINITIONS = Path(__file__).parent / "_benchmarks"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from vr1bench.errors import IncompleteError, Vr1benchError
+
 if TYPE_CHECKING:
     from vr1bench.store import Result
 
@@ -73,9 +75,7 @@ def run(
 ) -> None:
     """Score a model: ask, read, score, print a table. Continues where an earlier run stopped."""
     from vr1bench.arguments import pairs
-    from vr1bench.running import IncompleteError
     from vr1bench.running import run as run_model
-    from vr1bench.types import Vr1benchError
 
     if not model:
         raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
@@ -117,7 +117,6 @@ def score(
 ) -> None:
     """Parse and score stored answers again without a model, or score a COCO result file."""
     from vr1bench.arguments import pairs
-    from vr1bench.types import Vr1benchError
 
     if coco_gt or coco_results:
         if not (coco_gt and coco_results) or run_dirs:
@@ -147,7 +146,6 @@ def board(
     from vr1bench.board import FORMATS, write_leaderboard
     from vr1bench.registry import unknown
     from vr1bench.store import read_results
-    from vr1bench.types import Vr1benchError
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
@@ -235,13 +233,9 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> int:
     """Says what went wrong and gives the exit code; an error of our own making keeps its traceback."""
-    from vr1bench.running import IncompleteError
-    from vr1bench.types import NotComparableError, Vr1benchError
-
-    for kind, code in ((IncompleteError, 1), (NotComparableError, 3), (Vr1benchError, 2)):
-        if isinstance(error, kind):
-            typer.echo(f"error: {error}", err=True)
-            return code
+    if isinstance(error, Vr1benchError):
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
     show = getattr(error, "show", None)  # typer's own usage errors know how to print themselves
     if show is None:
         raise error

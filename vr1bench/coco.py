@@ -19,13 +19,14 @@ from typing import Any, get_args
 
 import numpy as np
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.match import Guesses, Truth
 from vr1bench.metrics.ap import ap
 from vr1bench.metrics.columns import AnnotationIds, Columns
-from vr1bench.types import Bools, Floats, Ints, Vr1benchError
+from vr1bench.types import Bools, Floats, Ints
 
 Json = Any
-Rows = Sequence[Mapping[str, Json]]
+Rows = Sequence[Json]  # of objects, if the file is honest
 
 
 def coco_eval(
@@ -74,11 +75,11 @@ def load(gt: str | Path | Mapping[str, Json], results: str | Path | Rows, *, ids
             + ("; pass its 'annotations'" if isinstance(answers, Mapping) and "annotations" in answers else "")
         )
     guesses = _guesses(answers, images, classes, other)
-    known = guesses.label >= 0
-    if not known.all():
-        _warn(f"{other}: dropped {int((~known).sum())} detections of classes that the ground truth does not list")
+    strays = tuple(str(row["category_id"]) for row, place in zip(answers, guesses.label, strict=True) if place < 0)
+    if strays:
+        _warn(f"{other}: dropped {len(strays)} detections of classes that the ground truth does not list")
     labels = tuple(str(entry.get("name", entry["id"])) for entry in entries)
-    return Columns(labels, len(images), truth, guesses.take(known), guesses.take(~known))
+    return Columns(labels, len(images), truth, guesses, strays)
 
 
 def _truth(rows: Rows, images: dict[Json, int], classes: dict[Json, int], ids: AnnotationIds, where: str) -> Truth:
@@ -160,7 +161,7 @@ def _rows(content: Mapping[str, Json], key: str, where: str) -> Rows:
 
 
 def _listed(rows: Rows, where: str) -> tuple[dict[Json, int], Rows]:
-    """Ids in ascending order with their places, and the entries in that order; an entry repeated word for word is one."""
+    """Ids in ascending order with their places, and the entries in that order; a repeated equal entry is one."""
     entries: dict[Json, Mapping[str, Json]] = {}
     for row, (key, entry) in enumerate(zip(_field(rows, "id", where), rows, strict=True)):
         if not isinstance(key, str) and not _is_number(key):
@@ -241,7 +242,7 @@ def _floats(value: Json, width: int) -> list[float] | float:
 
 def _float(value: Json) -> float:
     try:
-        return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+        return math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
     except OverflowError:
         return math.inf
 

@@ -85,7 +85,7 @@ def _packages() -> list[Finding]:
 
 def _engine() -> list[Finding]:
     from vr1bench import engines
-    from vr1bench.types import Vr1benchError
+    from vr1bench.errors import Vr1benchError
 
     try:
         chosen = engines.default()
@@ -102,13 +102,12 @@ def _data(data_dir: Path | None) -> list[Finding]:
     definitions = [b for b in benchmarks().values() if not b.generated]
     there = [b.name for b in definitions if any((root / a).is_file() for a in b.splits[b.split].annotations)]
     said = f"{len(there)} of {len(definitions)} benchmarks in {root}" + (f": {', '.join(there)}" if there else "")
-    findings = [
-        Finding("data", "good" if there else "note", said, "" if there else "name their folder with --data-dir")
-    ]
-    good = (DEMO_FOLDER / "config.json").is_file()
-    findings.append(Finding("demo model", "good" if good else "missing", "bundled" if good else "not in this install",
-                            "" if good else "install from a clone or a wheel that holds vr1bench/demo/model"))  # fmt: skip
-    return findings
+    mend = "" if there else "name their folder with --data-dir"
+    findings = [Finding("data", "good" if there else "note", said, mend)]
+    if (DEMO_FOLDER / "config.json").is_file():
+        return [*findings, Finding("demo model", "good", "bundled")]
+    mend = "install from a clone or a wheel that holds vr1bench/demo/model"
+    return [*findings, Finding("demo model", "missing", "not in this install", mend)]
 
 
 def _version(package: str) -> str | None:

@@ -6,16 +6,16 @@ may be missing, cut short, mislabelled or made to fill the memory.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
-MAX_PIXELS = 200_000_000
-"""Larger pictures are refused unread (600 MB as RGB); the largest of the supported data sets has 25 Mpx."""
+MAX_PIXELS = 178_956_970
+"""Larger pictures are refused unread (540 MB as RGB). Pillow refuses from there on itself: twice its
+`MAX_IMAGE_PIXELS`; from once that on it warns."""
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
@@ -47,14 +47,10 @@ def load(path: str | Path, size: tuple[int, int] | None = None) -> Image.Image:
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 Mpx on; the bound below is ours, and Pillow's own error stands above it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                turn = _turn(image, path, size)
-                image.load()
-                upright = ImageOps.exif_transpose(image) if turn else image.copy()
-                return _rgb(upright)
+        with Image.open(path) as image:
+            turn = _turn(image, path, size)
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image) if turn else image.copy())
     except ImageError:
         raise
     except FileNotFoundError as error:

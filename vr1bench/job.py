@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from vr1bench.benchmark import Benchmark, Protocol, fingerprint
+from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
 from vr1bench.store import Journal, Key
-from vr1bench.types import Detections, Pair, Prediction, Request, Sample, Sampling, Status, Vr1benchError
+from vr1bench.types import Detections, Pair, Prediction, Request, Sample, Sampling, Status
 
 ASKING_FIELDS = ("query", "questions", "by_family", "pixels", "max_tokens")
 """Protocol fields that decide what is asked; the others judge, so records serve any value of them."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 WHOLE_FILE_BYTES = 16 * 2**20

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.families import FAMILIES
-from vr1bench.types import Completion, Prediction, Request, Sampling, Vr1benchError
+from vr1bench.types import Completion, Prediction, Request, Sampling
 
 
 def parse(

@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
 T = TypeVar("T")
 

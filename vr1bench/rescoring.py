@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from vr1bench.benchmark import Benchmark, Protocol, protocol, validated
+from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.job import ASKING_FIELDS, Job
 from vr1bench.model import Model
-from vr1bench.running import IncompleteError, finished
+from vr1bench.running import finished
 from vr1bench.store import Journal, Result, read_run
-from vr1bench.types import NotComparableError, Sampling, Vr1benchError
+from vr1bench.types import Sampling
 
 
 def rescore(

@@ -20,27 +20,16 @@ from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
 from vr1bench.engines import ENGINES, EngineOptions
 from vr1bench.engines.replay import answers_file
+from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.job import Job
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
 from vr1bench.score import score
 from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
-from vr1bench.types import Completion, Failure, Record, Request, Vr1benchError
+from vr1bench.types import Completion, Failure, Record, Request
 
 LOOKUP_ENGINES = ("oracle", "replay")
 """Engines that look answers up: they need neither weights nor images."""
-
-
-class IncompleteError(Exception):
-    """Some answers are missing: exit code 1. What was answered is kept, and the same command continues.
-
-    Attributes:
-        results: Of the benchmarks that are complete.
-    """
-
-    def __init__(self, message: str, results: Sequence[Result]) -> None:
-        super().__init__(message)
-        self.results = list(results)
 
 
 @dataclass

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from vr1bench.benchmark import Protocol
+from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.ap import ABSENT, ap
 from vr1bench.metrics.columns import Columns, columns, joined
 from vr1bench.metrics.pointwise import Counts, accuracy, detection_counts, mean_iou, referring_ious
 from vr1bench.store import Metric, Values
-from vr1bench.types import Detections, Pair, Prediction, Vr1benchError
+from vr1bench.types import Detections, Pair, Prediction
 
 BATCH = 256
 """Pairs held at a time; what stays of them are columns, so that memory follows boxes, not texts."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from vr1bench.types import FrozenModel, Record, Sampling, Vr1benchError
+from vr1bench.errors import Vr1benchError
+from vr1bench.types import FrozenModel, Record, Sampling
 
 SCHEMA = 1
 

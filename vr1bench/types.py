@@ -259,11 +259,3 @@ class Pair:
     sample: Sample
     prediction: Prediction | None
     requests: int = 1
-
-
-class Vr1benchError(Exception):
-    """An error that the person at the keyboard can mend: what, got, expected, next step. Exit code 2."""
-
-
-class NotComparableError(Vr1benchError):
-    """Two things that must not be compared or mixed. Exit code 3."""

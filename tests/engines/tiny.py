@@ -28,6 +28,7 @@ CHAT_TEMPLATE = (
     "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+ENDS = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
 PROCESSOR_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 256 * 28 * 28}
 """The stand-in's own pixel budget: another than the family's, as in checkpoints that people have tuned."""
 CONTEXT = 1024
@@ -44,7 +45,7 @@ def _tokenizer() -> Any:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     core.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False))
     core.add_special_tokens([AddedToken(text, special=True) for text in SPECIAL])
-    tokenizer = Qwen2TokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer = Qwen2TokenizerFast(tokenizer_object=core, **ENDS)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -91,10 +92,9 @@ def build_tiny_model(folder: Path) -> Path:
             scale = 1.0 if "embed_tokens" in name else 2.0 / weight[0].numel() ** 0.5
             weight.data.normal_(0.0, scale)
     model.save_pretrained(folder)
-    Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=PROCESSOR_SIZE), tokenizer=tokenizer, video_processor=Qwen2VLVideoProcessor(),
-        chat_template=CHAT_TEMPLATE,
-    ).save_pretrained(folder)  # fmt: skip
+    images, videos = Qwen2VLImageProcessor(size=PROCESSOR_SIZE), Qwen2VLVideoProcessor()
+    processor = Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE)
+    processor.save_pretrained(folder)
     # One token in sixteen ends an answer, so that lengths differ and requests leave a batch at different times.
     ends = [*range(0, len(tokenizer) - len(SPECIAL), 16), tokenizer.eos_token_id]
     generation = {"eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id, "repetition_penalty": 1.05}

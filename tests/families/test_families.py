@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import vr1bench
 from vr1bench.boxes import iou
+from vr1bench.errors import Vr1benchError
 from vr1bench.families import FAMILIES, choose
-from vr1bench.types import Completion, Detections, PixelBudget, Request, Sampling, Status, Token, Vr1benchError
+from vr1bench.types import Completion, Detections, PixelBudget, Request, Sampling, Status, Token
 
 NAMES = sorted(FAMILIES)
 SIZES = st.tuples(st.integers(40, 900), st.integers(40, 900))

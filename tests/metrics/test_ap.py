@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.match import AREA_BITS, Guesses, Truth
 from vr1bench.metrics.ap import NAMES, RECALLS, ap, by_corners, coco_numbers
 from vr1bench.metrics.verify import verify
-from vr1bench.types import Vr1benchError
 
 Problem = tuple[Truth, Guesses, int]
 
@@ -79,9 +79,10 @@ def pycocotools(truth: Truth, guesses: Guesses, labels: int) -> COCOeval:
         sets.append(COCO())
         sets[-1].dataset = {"images": images, "annotations": dicts, "categories": [{"id": k} for k in range(labels)]}
     for i, row in enumerate(sets[0].dataset["annotations"]):
-        row |= {"area": float(truth.areas[i]), "iscrowd": int(truth.crowd[i])} | ({"id": 0} if truth.lost[i] else {})
+        row.update({"area": float(truth.areas[i]), "iscrowd": int(truth.crowd[i])})
+        row.update({"id": 0} if truth.lost[i] else {})
     for i, row in enumerate(sets[1].dataset["annotations"]):
-        row |= {"area": float(guesses.extents[i]), "iscrowd": 0, "score": float(guesses.scores[i])}
+        row.update({"area": float(guesses.extents[i]), "iscrowd": 0, "score": float(guesses.scores[i])})
     with contextlib.redirect_stdout(io.StringIO()):
         sets[0].createIndex()
         sets[1].createIndex()

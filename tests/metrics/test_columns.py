@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vr1bench.metrics.columns import AnnotationIds, columns
+from vr1bench.metrics.columns import AnnotationIds, columns, joined
 from vr1bench.types import Detections, Gold, Pair, Prediction, Sample, Status
 
 
@@ -54,6 +54,25 @@ def test_annotation_id_0_is_lost_only_as_shipped(ids: AnnotationIds, lost: list[
     gold = Gold.of([BOX, OTHER], ["cat", "cat"])
     shipped = Gold(gold.boxes, gold.labels, gold.crowd, gold.areas, gold.extents, np.array([0, 1]))
     assert columns([pair(shipped, None)], ids).truth.lost.tolist() == lost
+
+
+def test_batches_join_to_the_whole() -> None:
+    pairs = [
+        pair(Gold.of([BOX], ["cat"]), Detections.of([BOX, OTHER, BOX], ["cat", "dog", "unicorn"]), ("cat",)),
+        pair(Gold.of([], []), None, ("dog",)),
+        pair(Gold.of([OTHER, BOX], ["dog", "dog"]), Detections.of([OTHER], ["dog"]), ("cat", "dog")),
+    ]
+    whole, parts = columns(pairs), [columns(pairs[:1]), columns([]), columns(pairs[1:])]
+    assert parts[0].stray_names == ("dog", "unicorn")
+    assert whole.stray_names == ("unicorn",)
+    for field in ("labels", "images", "stray_names"):
+        assert getattr(joined(parts), field) == getattr(whole, field)
+    for rows in ("truth", "answers", "guesses", "strays"):
+        got, expected = getattr(joined(parts), rows), getattr(whole, rows)
+        for field in expected.__slots__:
+            np.testing.assert_array_equal(getattr(got, field), getattr(expected, field))
+            assert getattr(got, field).dtype == getattr(expected, field).dtype
+    assert joined([]).images == len(joined([]).truth) == 0
 
 
 def test_no_pairs_are_no_columns() -> None:

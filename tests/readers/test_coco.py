@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Files
-from vr1bench.types import Vr1benchError
 
 
 def read(path):

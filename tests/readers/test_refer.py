@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Files
-from vr1bench.types import Vr1benchError
 
 ROW = {
     "image": "train2014/COCO_train2014_000000581857.jpg",

@@ -115,7 +115,7 @@ class Engines:
         self.gold = _dicts(self.truth)
         extra = zip(self.truth.areas.tolist(), self.truth.crowd.astype(int).tolist(), strict=True)
         for i, (row, (area, crowd)) in enumerate(zip(self.gold, extra, strict=True)):
-            row |= {"id": i + 1, "area": area, "iscrowd": crowd}
+            row.update({"id": i + 1, "area": area, "iscrowd": crowd})
         self.answers = _dicts(self.guesses)
         for row, score in zip(self.answers, self.guesses.scores.tolist(), strict=True):
             row["score"] = score
@@ -170,8 +170,6 @@ def test_coco_scale_against_the_fastest_libraries(benchmark: BenchmarkFixture, s
     ratios = {"hotcoco": statistics.median(hot) / own, "faster-coco-eval": statistics.median(faster) / own}
     benchmark.extra_info |= {"cpu_ms": own * 1e3, "boxes": [len(engines.truth), len(engines.guesses)], **ratios}
     benchmark.pedantic(engines.ours, rounds=5)
-    print(
-        f"\n{scores} scores: {own * 1e3:.1f} ms of CPU time; " + ", ".join(f"{v:.1f}x {k}" for k, v in ratios.items())
-    )
+    print(f"\n{scores} scores: {own * 1e3:.1f} ms of CPU time, against", {k: f"{v:.1f}x" for k, v in ratios.items()})
     assert ratios["hotcoco"] >= 1.5
     assert ratios["faster-coco-eval"] >= 20

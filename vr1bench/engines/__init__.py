@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.model import Model
 from vr1bench.registry import Registry
-from vr1bench.types import Completion, Failure, Request, Vr1benchError
+from vr1bench.types import Completion, Failure, Request
 
 Answer = tuple[Request, Completion | Failure]
 

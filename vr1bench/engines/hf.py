@@ -16,8 +16,9 @@ from vr1bench.engines.ahead import Ahead
 from vr1bench.engines.hf_batch import Row, generate, render
 from vr1bench.engines.hf_start import LoadedModel, start
 from vr1bench.engines.prompts import tokens_of, too_long, with_images, wrong_frame
+from vr1bench.errors import Vr1benchError
 from vr1bench.images import ImageError, load
-from vr1bench.types import Completion, Failure, PixelBudget, Request, Sampling, Vr1benchError
+from vr1bench.types import Completion, Failure, PixelBudget, Request, Sampling
 
 if TYPE_CHECKING:
     from transformers import BatchFeature

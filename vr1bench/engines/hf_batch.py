@@ -11,7 +11,8 @@ from PIL import Image
 
 from vr1bench.engines.hf_logprobs import SampledLogprobs
 from vr1bench.engines.hf_start import LoadedModel
-from vr1bench.types import PixelBudget, Sampling, Vr1benchError
+from vr1bench.errors import Vr1benchError
+from vr1bench.types import PixelBudget, Sampling
 
 if TYPE_CHECKING:
     from transformers import BatchFeature, GenerationConfig

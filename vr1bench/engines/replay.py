@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from vr1bench.engines import Answer, EngineOptions
-from vr1bench.types import Completion, Failure, Request, Vr1benchError
+from vr1bench.errors import Vr1benchError
+from vr1bench.types import Completion, Failure, Request
 
 AnswerOf = Callable[[Request], Completion | Failure]
 

@@ -18,7 +18,8 @@ from vr1bench.engines.ahead import Ahead
 from vr1bench.engines.prompts import tokens_of
 from vr1bench.engines.vllm_render import Rendered, Rendering
 from vr1bench.engines.vllm_start import StartedEngine, start
-from vr1bench.types import Completion, Failure, Request, Sampling, Vr1benchError
+from vr1bench.errors import Vr1benchError
+from vr1bench.types import Completion, Failure, Request, Sampling
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams

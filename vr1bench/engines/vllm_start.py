@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vr1bench.engines import EngineOptions
 from vr1bench.engines.weights import are_small
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.llm_engine import LLMEngine

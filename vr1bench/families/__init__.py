@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.registry import Registry
-from vr1bench.types import Completion, Detections, PixelBudget, Prediction, Request, Vr1benchError
+from vr1bench.types import Completion, Detections, PixelBudget, Prediction, Request
 
 
 class Family(Protocol):

@@ -113,9 +113,7 @@ def greedy_counts(pairs: Sequence[Pair], threshold: float = 0.5) -> Counts:
         threshold: IoU that a pair must reach, from 0.5 to 1.
     """
     found = columns(pairs)
-    # Strays keep a class of their own (-1 + 1 = 0), which no gold has.
-    everything = _stacked(found.guesses, found.strays)
-    truth, guesses = _canonical(found.truth, everything, all_labels=True)
+    truth, guesses = _canonical(found.truth, found.answers, all_labels=True)
     edges = match.edges(_unlabelled(truth), replace(guesses, label=np.zeros_like(guesses.label)))
     equal = truth.label[edges.gold] == guesses.label[edges.guess]
     close = np.flatnonzero(edges.iou >= threshold)
@@ -139,16 +137,6 @@ def _order(rows: Truth | Guesses, all_labels: bool) -> Ints:
 def _unlabelled(truth: Truth) -> Truth:
     nothing = np.zeros(len(truth), dtype=np.bool_)
     return replace(truth, label=np.zeros_like(truth.label), crowd=nothing)
-
-
-def _stacked(first: Guesses, second: Guesses) -> Guesses:
-    return Guesses(
-        np.concatenate([first.image, second.image]),
-        np.concatenate([first.label, second.label]),
-        np.concatenate([first.boxes, second.boxes]),
-        np.concatenate([first.scores, second.scores]),
-        np.concatenate([first.extents, second.extents]),
-    )
 
 
 def _marked(rows: Ints, count: int) -> Bools:

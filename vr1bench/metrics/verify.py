@@ -18,9 +18,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.match import Guesses, Truth
 from vr1bench.metrics.ap import NAMES, coco_numbers
-from vr1bench.types import Floats, Vr1benchError
+from vr1bench.types import Floats
 
 
 class Opinion(TypedDict):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, files, sorted_by_sample
-from vr1bench.types import Vr1benchError, boxes_of, labels_of
+from vr1bench.types import boxes_of, labels_of
 
 
 def read(source: Files) -> Dataset:

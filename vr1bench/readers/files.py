@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
-from vr1bench.types import Vr1benchError
+from vr1bench.errors import Vr1benchError
 
 
 def read_json(path: Path) -> tuple[Any, str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, files
-from vr1bench.types import Vr1benchError, boxes_of, labels_of
+from vr1bench.types import boxes_of, labels_of
 
 PROBLEM_PREFIX = "Please provide the bounding box coordinate of the region this sentence describes: "
 

@@ -1,0 +1,140 @@
+"""What a person types, and what they see."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "vr1bench.cli"]
+
+
+def vr1bench(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def small(coco_folder):
+    """Options of a run that needs no model."""
+    return [
+        "--model", "demo", "--engine", "oracle", "--family", "absolute", "--benchmark", coco_folder / "small.toml",
+        "--data-dir", coco_folder, "--output", coco_folder / "out",
+    ]  # fmt: skip
+
+
+def test_run_prints_a_table_and_says_where(small, coco_folder):
+    done = vr1bench("run", *small)
+    assert done.returncode == 0, done.stderr
+    header, _, row = done.stdout.splitlines()
+    assert header.split() == ["benchmark", "metric", "value", "AP_tie", "F1@0.5", "n", "answers", "protocol", "scores", "s"]
+    assert row.split()[:7] == ["small", "val", "AP", "100.0", "100.0", "100.0", "3"]
+    assert "2 ok, 1 none" in row
+    for written in (coco_folder / "out", coco_folder / "out" / "LEADERBOARD.md"):
+        assert str(written) in done.stderr
+    assert "| oracle-absolute@" in (coco_folder / "out" / "LEADERBOARD.md").read_text()
+
+
+def test_score_reads_a_run_folder_again(small, coco_folder):
+    vr1bench("run", *small)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    done = vr1bench("score", run, "--set", "ids=as-shipped", "--json", "--verify")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["key"]["protocol"] == "standard[ids=as-shipped]"
+    assert result["values"]["metrics"]["AP"]["value"] < 1.0
+    assert max(result["values"]["verified"].values()) < 1e-12
+    assert vr1bench("score", run, "--protocol", "qwen2.5").returncode == 3
+
+
+def test_score_coco_files(shared_data):
+    folder = shared_data / "coco_val2014_100"
+    done = vr1bench(
+        "score", "--coco-gt", folder / "instances_val2014_100.json",
+        "--coco-results", folder / "instances_val2014_fakebbox100_results.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    numbers = dict(line.split() for line in done.stdout.splitlines()[2:])
+    golden = ".5046 .6970 .5730 .5856 .5194 .5014 .3868 .5937 .5954 .6398 .5664 .5643".split()
+    names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
+    assert [numbers[name] for name in names] == [f"0{value}" for value in golden]
+
+
+def test_board_formats(small, coco_folder):
+    vr1bench("run", *small)
+    rows = json.loads(vr1bench("board", coco_folder / "out", "--format", "json").stdout)
+    assert {row["metric"]: row["value"] for row in rows}["AP"] == 1.0
+    table = vr1bench("board", coco_folder / "out", "--format", "csv").stdout.splitlines()
+    assert table[0].startswith("benchmark,split,protocol,scores,model,")
+    assert len(table) == len(rows) + 1
+    assert vr1bench("board", coco_folder / "out").stdout == (coco_folder / "out" / "LEADERBOARD.md").read_text()
+
+
+def test_lm_evals_names_and_underscores(small, coco_folder):
+    done = vr1bench("run", "--tasks", "small", *small[:6], "--output_path", coco_folder / "out", "--data_dir", coco_folder)
+    assert "unknown suite 'small'" in done.stderr
+    done = vr1bench("run", *small, "--gen_kwargs", "temperature=0.5,seed=3", "--batch_size", "8")
+    assert done.returncode == 0, done.stderr
+    assert "--batch-size is ignored" in done.stderr
+    (result,) = (path for path in (coco_folder / "out").rglob("*.json") if "runs" not in path.parts)
+    assert json.loads(result.read_text())["run"]["sampling"]["temperature"] == 0.5
+
+
+def test_a_config_file_holds_options_and_the_command_line_wins(small, coco_folder):
+    path = coco_folder / "run.toml"
+    path.write_text('model = "demo"\nengine = "oracle"\nfamily = "qwen3-vl"\nlimit = 2\n[set]\nids = "as-shipped"\n')
+    rest = ["--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out"]
+    done = vr1bench("run", "--config", path, *rest, "--family", "absolute")
+    assert done.returncode == 0, done.stderr
+    assert "val[:2]" in done.stdout
+    assert "standard[ids=as-shipped]" in done.stdout
+    assert "oracle-absolute" in (coco_folder / "out" / "LEADERBOARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "--model is missing"),
+        (["run", "--model", "demo"], "expected a suite or benchmarks"),
+        (["run", "--model", "demo", "--suite", "dem"], "did you mean 'demo'"),
+        (["run", "--model", "demo", "--suite", "demo", "--protocl", "x"], "No such option"),
+        (["run", "--model", "demo", "--suite", "demo", "--limit", "x"], "Invalid value"),
+        (["run", "--model", "demo", "--suite", "demo", "--set", "ids"], "expected name=value"),
+        (["run", "--config", "missing.toml"], "cannot read missing.toml"),
+        (["score"], "expected run folders"),
+        (["score", "nowhere"], "expected a run folder"),
+        (["score", "--coco-gt", "x.json"], "go together"),
+        (["score", "--coco-gt", "x.json", "--coco-results", "y.json"], "x.json"),
+        (["board", "nowhere"], "is no folder"),
+        (["board", ".", "--format", "xml"], "unknown format"),
+        (["list", "benchmark"], "did you mean 'benchmarks'"),
+        (["rnu"], "No such command"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(tmp_path, arguments, words):
+    done = vr1bench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_list_names_everything():
+    done = vr1bench("list")
+    assert done.returncode == 0
+    for name in ("odinw/ChessPieces", "demo", "standard", "qwen3-vl", "replay"):
+        assert name in done.stdout
+    assert "odinw/Raccoon" in vr1bench("list", "benchmarks").stdout
+
+
+def test_doctor_says_what_is_there():
+    done = vr1bench("doctor")
+    assert "pycocotools" in done.stdout
+    assert "--engine auto takes" in done.stdout or "none installed" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "score", "board", "list"])
+def test_help_has_an_example(command):
+    assert "Example: vr1bench" in vr1bench(command, "--help").stdout

@@ -29,7 +29,18 @@ def test_run_prints_a_table_and_says_where(small, coco_folder):
     done = vr1bench("run", *small)
     assert done.returncode == 0, done.stderr
     header, _, row = done.stdout.splitlines()
-    assert header.split() == ["benchmark", "metric", "value", "AP_tie", "F1@0.5", "n", "answers", "protocol", "scores", "s"]
+    assert header.split() == [
+        "benchmark",
+        "metric",
+        "value",
+        "AP_tie",
+        "F1@0.5",
+        "n",
+        "answers",
+        "protocol",
+        "scores",
+        "s",
+    ]
     assert row.split()[:7] == ["small", "val", "AP", "100.0", "100.0", "100.0", "3"]
     assert "2 ok, 1 none" in row
     for written in (coco_folder / "out", coco_folder / "out" / "LEADERBOARD.md"):
@@ -73,7 +84,9 @@ def test_board_formats(small, coco_folder):
 
 
 def test_lm_evals_names_and_underscores(small, coco_folder):
-    done = vr1bench("run", "--tasks", "small", *small[:6], "--output_path", coco_folder / "out", "--data_dir", coco_folder)
+    done = vr1bench(
+        "run", "--tasks", "small", *small[:6], "--output_path", coco_folder / "out", "--data_dir", coco_folder
+    )
     assert "unknown suite 'small'" in done.stderr
     done = vr1bench("run", *small, "--gen_kwargs", "temperature=0.5,seed=3", "--batch_size", "8")
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.images import MAX_PIXELS, ImageError, load
-from vr1bench.types import Vr1benchError
 
 ORIENTATION = 274
 
@@ -88,7 +88,7 @@ def test_any_mode_becomes_rgb_of_eight_bits(
     image = Image.new("L" if mode == "P" else mode, (8, 6), colour)  # type: ignore[arg-type]
     if mode == "P":
         image = image.convert("P")
-    path = tmp_path / ("a.tif" if mode in {"CMYK", "F"} else "a.png")
+    path = tmp_path / ("a.tif" if mode in {"CMYK", "F", "I"} else "a.png")
     image.save(path)
     loaded = load(path, (8, 6))
     assert loaded.mode == "RGB"
@@ -152,8 +152,7 @@ def test_every_cut_of_a_file_is_refused_or_whole(tmp_path: Path, suffix: str) ->
         cut.write_bytes(data[:length])
         try:
             loaded = load(cut)
-        except ImageError as error:
-            assert f"cut.{suffix}" in str(error)
+        except ImageError:
             refused += 1
         else:
             assert np.array_equal(np.asarray(loaded), reference)  # only trailing bytes without pixels were cut

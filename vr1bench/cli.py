@@ -85,19 +85,32 @@ def run(
     elif batch_size is not None:
         typer.echo("note: --batch-size is ignored: this engine fills its batches continuously (see --window)", err=True)
     names = suite.split(",") if suite and "," in suite else None
-    shown: list[Result] = []
 
     try:
-        run_model(
-            model, None if names else suite, names or benchmark, engine=engine, family=family, protocol=protocol,
-            split=split, limit=limit, scores=scores, data_dir=data_dir, output=output, seed=seed,
-            engine_args=engine_options, gen_args=pairs(gen_args, "--gen-args"), overrides=pairs(changes, "--set"),
-            window=window, verify=verify, progress=not quiet, on_result=shown.append,
-        )  # fmt: skip
-    except IncompleteError:
-        _report(shown, output)
+        results = run_model(
+            model,
+            None if names else suite,
+            names or benchmark,
+            engine=engine,
+            family=family,
+            protocol=protocol,
+            split=split,
+            limit=limit,
+            scores=scores,
+            data_dir=data_dir,
+            output=output,
+            seed=seed,
+            engine_args=engine_options,
+            gen_args=pairs(gen_args, "--gen-args"),
+            overrides=pairs(changes, "--set"),
+            window=window,
+            verify=verify,
+            progress=not quiet,
+        )
+    except IncompleteError as error:
+        _report(error.results, output)
         raise
-    _report(shown, output)
+    _report(results, output)
 
 
 @app.command(epilog="Example: vr1bench score --coco-gt instances_val2017.json --coco-results detections.json")

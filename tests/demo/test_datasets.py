@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from vr1bench.demo.datasets import FLAT_CLASSES, FOLDER_CLASSES, write_demo
-from vr1bench.demo.world import LABELS, TRAIN_SEED_START
+from vr1bench.demo.world import LABELS, TRAIN_SEED_START, shape_mask
 
 COUNT = 30
 FOLDER = Path("odinw/Demo Shapes/Demo Shapes.v1-raw.coco/valid")
@@ -82,7 +82,18 @@ def test_coco_loads_and_has_gaps_crowds_polygons_and_an_empty_picture(root: Path
         tight = [columns.min(), rows.min(), columns.max() + 1 - columns.min(), rows.max() + 1 - rows.min()]
         slack = 0 if annotation["iscrowd"] else 1.01
         assert np.abs(np.array(tight) - annotation["bbox"]).max() <= slack
-        assert abs(len(rows) - annotation["area"]) <= (0 if annotation["iscrowd"] else 0.12 * annotation["area"])
+        assert annotation["iscrowd"] == 0 or len(rows) == annotation["area"]
+
+
+def test_coco_polygons_follow_the_drawn_shapes(root: Path) -> None:
+    coco = COCO(str(root / "coco/annotations/instances_demo2017.json"))
+    for annotation in coco.loadAnns(coco.getAnnIds(iscrowd=0)):
+        x, y, side, _ = (int(edge) for edge in annotation["bbox"])
+        shape = coco.loadCats(annotation["category_id"])[0]["supercategory"]
+        drawn = np.asarray(shape_mask(shape, side)) > 0
+        outlined = coco.annToMask(annotation)[y : y + side, x : x + side] > 0
+        assert annotation["area"] == drawn.sum()
+        assert (drawn & outlined).sum() > 0.85 * (drawn | outlined).sum()
 
 
 def test_coco_pictures_lie_where_their_names_say(root: Path) -> None:

@@ -81,6 +81,6 @@ def default() -> str:
     if find_spec("transformers") is not None and find_spec("torch") is not None:
         return "hf"
     raise Vr1benchError(
-        "no engine is installed; install one: pip install 'vr1bench[vllm]' (NVIDIA GPU), 'vr1bench[cpu]' (vLLM on a "
-        "CPU) or 'vr1bench[hf]' (transformers); --engine replay and --engine oracle need none"
+        "no engine is installed; install one: uv sync --inexact --extra vllm (NVIDIA GPU), --extra cpu (vLLM on a CPU) "
+        "or --extra hf (transformers); --engine replay and --engine oracle need none"
     )

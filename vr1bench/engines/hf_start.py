@@ -68,7 +68,11 @@ def start(options: EngineOptions) -> LoadedModel:
             f"engine hf cannot be imported ({error}); install it: pip install 'vr1bench[hf]'"
         ) from error
     args = dict(options.args)
-    device = torch.device(str(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu")))
+    name = str(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise Vr1benchError(f"--engine-args device: got {name!r}; expected cpu, cuda or cuda:1, say") from error
     batch_size = _batch_size(args.pop("batch_size", BATCH_SIZE_CPU if device.type == "cpu" else BATCH_SIZE_GPU))
     source: dict[str, Any] = {"pretrained_model_name_or_path": options.model.location}
     if not Path(options.model.location).is_dir():

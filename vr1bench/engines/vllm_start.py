@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from vr1bench.engines import EngineOptions
 from vr1bench.engines.weights import are_small
 from vr1bench.errors import Vr1benchError
@@ -174,7 +176,7 @@ def _check_option(name: str, value: object, known: set[str]) -> None:
 
 
 def _explained(error: Exception, options: EngineOptions, on_cpu: bool) -> Vr1benchError:
-    text = f"{type(error).__name__}: {error}".strip()
+    text = _one_line(error)
     words = text.lower()
     if any(sign in words for sign in ("out of memory", "memory utilization", "kv cache", "no available memory")):
         step = (
@@ -187,6 +189,15 @@ def _explained(error: Exception, options: EngineOptions, on_cpu: bool) -> Vr1ben
     return Vr1benchError(
         f"vLLM does not start with {options.model.name} ({text}); its log says more: set VLLM_LOGGING_LEVEL=INFO"
     )
+
+
+def _one_line(error: Exception) -> str:
+    """An error's text without line breaks; of pydantic's what was given and what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    parts = error.errors()
+    fields = {part["loc"][0]: f"{part['loc'][0]}={part['input']!r}: {part['msg']}" for part in parts if part["loc"]}
+    return "; ".join(fields.values()) or "; ".join(part["msg"] for part in parts)
 
 
 @contextlib.contextmanager

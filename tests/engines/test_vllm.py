@@ -1,0 +1,139 @@
+"""The vLLM engine beyond the contract: options, sampling, what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from engines.tiny import SIZES, ask
+
+from vr1bench.engines import ENGINES, Engine, EngineOptions
+from vr1bench.errors import Vr1benchError
+from vr1bench.types import Completion, Request
+
+pytest.importorskip("vllm", reason="needs vLLM: pip install 'vr1bench[cpu]', or 'vr1bench[vllm]' with a GPU")
+
+Options = Callable[..., EngineOptions]
+Photos = dict[tuple[int, int], Path]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"max_modle_len": 100}, "max_modle_len: vLLM has no such option; did you mean max_model_len?"),
+        ({"qqqq": 1}, "qqqq: vLLM has no such option; vLLM's EngineArgs lists them"),
+        ({"model": "other/model"}, "model: cannot be set here: --model chooses the model"),
+        ({"mm_processor_cache_gb": 4}, "mm_processor_cache_gb: cannot be set here"),
+        ({"mm_processor_kwargs": {"max_pixels": 100}}, "the pixel budget is the protocol's"),
+        ({"max_model_len": 10**7}, r"vLLM does not start.*10000000"),
+        ({"dtype": "float31"}, "vLLM does not start.*float31"),
+    ],
+)
+def test_options_that_cannot_be(options: Options, args: dict[str, object], message: str) -> None:
+    with pytest.raises(Vr1benchError, match=message):
+        ENGINES["vllm"](options(**args))
+
+
+def test_a_checkpoint_without_weights_is_an_error(options: Options, tmp_path: Path) -> None:
+    plain = options()
+    for file in Path(plain.model.location).iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    hollow = type(plain.model)("hollow", str(tmp_path), "0" * 40)
+    with pytest.raises(Vr1benchError, match="vLLM does not start with hollow"):
+        ENGINES["vllm"](EngineOptions(hollow, plain.family))
+
+
+def test_requests_in_flight_stay_at_the_window_until_the_tail(vllm_engine: Engine, photos: Photos) -> None:
+    requests = [ask(photos[size], size, text=f"red {n}") for n in range(30) for size in SIZES]
+    taken = answered = 0
+    seen: list[tuple[int, int]] = []
+
+    def source() -> Iterator[Request]:
+        nonlocal taken
+        for request in requests:
+            taken += 1
+            seen.append((taken, taken - answered))
+            yield request
+
+    for _ in vllm_engine.generate(source()):
+        answered += 1
+    # Each time one is taken, all that may be are on their way but for those that ended in the same step.
+    in_flight = [flying for at, flying in seen if at > 24]
+    assert max(in_flight) == 8 + 16
+    assert min(in_flight) > 8
+
+
+def test_one_seed_draws_one_answer(vllm_engine: Engine, photos: Photos) -> None:
+    def texts(seed: int) -> list[str]:
+        requests = [ask(photos[size], size, text=f"seed {size}", temperature=1.0, seed=seed) for size in SIZES]
+        found = {request.sample_id: answer for request, answer in vllm_engine.generate(requests)}
+        answers = [found[request.sample_id] for request in requests]
+        return [answer.text for answer in answers if isinstance(answer, Completion)]
+
+    assert len(texts(1)) == len(SIZES)
+    assert texts(1) == texts(1) != texts(2)
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from engines.tiny import ask
+from vr1bench import model
+from vr1bench.engines import ENGINES, EngineOptions
+from vr1bench.families import FAMILIES
+
+image = Path({image!r})
+for _ in range({times}):
+    engine = ENGINES["vllm"](EngineOptions(model.load({model!r}), FAMILIES["qwen2.5-vl"]))
+    answers = [answer.text for _, answer in engine.generate([ask(image, (300, 200)) for _ in range(4)])]
+    print(json.dumps(answers), flush=True)
+    if {wait}:
+        list(engine.generate(ask(image, (300, 200), text=str(i), max_tokens=900) for i in range(10**6)))
+    engine.close()
+    engine.close()
+"""
+
+
+def program(tiny_model: Path, image: Path, times: int, wait: bool) -> subprocess.Popen[str]:
+    text = textwrap.dedent(PROGRAM).format(
+        tests=str(Path(__file__).parents[1]), image=str(image), model=str(tiny_model), times=times, wait=wait
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", text],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("VLLM")},
+    )
+
+
+@pytest.mark.slow
+def test_an_engine_can_be_opened_again_and_says_nothing(tiny_model: Path, photos: Photos) -> None:
+    child = program(tiny_model, photos[300, 200], times=2, wait=False)
+    out, err = child.communicate(timeout=300)
+    assert child.returncode == 0, err
+    first, second = out.splitlines()  # and nothing else on stdout
+    assert first == second
+    assert err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, -signal.SIGINT)])
+def test_a_killed_run_leaves_no_process(tiny_model: Path, photos: Photos, kill: signal.Signals, code: int) -> None:
+    child = program(tiny_model, photos[300, 200], times=1, wait=True)
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("[")
+    os.kill(child.pid, kill)
+    child.communicate(timeout=60)
+    assert child.returncode == code
+    with pytest.raises(ProcessLookupError):  # the child led a process group of its own: nobody is left in it
+        os.killpg(child.pid, 0)

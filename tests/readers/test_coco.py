@@ -49,23 +49,23 @@ def test_real_files(shared_data):
     ("change", "words"),
     [
         (lambda d: d["annotations"][0].update(bbox=[1, 2, -3, 4]), "sizes of 0 or more"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "four finite numbers"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "four finite numbers"),
-        (lambda d: d["annotations"][0].update(bbox="1 2 3 4"), "four finite numbers"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "holds NaN"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "of length 4 - at `\\$.annotations\\[0\\].bbox`"),
+        (lambda d: d["annotations"][0].update(bbox="1 2 3 4"), "Expected `array`, got `str`"),
         (lambda d: d["annotations"][1].update(id=0), "more than once"),
-        (lambda d: d["annotations"][0].pop("id"), "field 'id'"),
-        (lambda d: d["annotations"][0].update(image_id=99), "not listed"),
-        (lambda d: d["annotations"][0].update(category_id=99), "not listed"),
-        (lambda d: d["images"].append(d["images"][0]), "stands twice"),
+        (lambda d: d["annotations"][0].pop("id"), "required field `id`"),
+        (lambda d: d["annotations"][0].update(image_id=99), "that `images` lists, got 99"),
+        (lambda d: d["annotations"][0].update(category_id=99), "that `categories` lists, got 99"),
+        (lambda d: d["images"].append(d["images"][0]), "an id of its own"),
         (lambda d: d["images"][0].update(width=0), "positive width"),
-        (lambda d: d["images"][0].update(file_name="../secret.png"), "leaves the folder"),
-        (lambda d: d["images"][0].update(file_name="/etc/passwd"), "leaves the folder"),
+        (lambda d: d["images"][0].update(file_name="../secret.png"), "does not leave the folder"),
+        (lambda d: d["images"][0].update(file_name="/etc/passwd"), "does not leave the folder"),
         (lambda d: d["images"][0].update(id="x"), "mix numbers and strings"),
         (lambda d: d["categories"].append({"id": 1, "name": "x"}), "stands twice"),
-        (lambda d: d.pop("annotations"), "field 'annotations'"),
+        (lambda d: d.pop("annotations"), "required field `annotations`"),
         (lambda d: d.update(images=[]), "at least one image"),
         (lambda d: d.update(categories=[]), "at least one class"),
-        (lambda d: d.update(annotations={}), "expected a list"),
+        (lambda d: d.update(annotations={}), "Expected `array`"),
     ],
 )
 def test_refused(coco_folder, change, words):
@@ -79,7 +79,7 @@ def test_refused(coco_folder, change, words):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"{", "not valid JSON"), (b"\xff\xfe{", "not valid JSON"), (b"[]", "expected an object")],
+    [(b"", "is empty"), (b"{", "not valid JSON"), (b"\xff\xfe{", "not valid JSON"), (b"[]", "Expected `object`")],
 )
 def test_refused_files(coco_folder, content, words):
     path = coco_folder / "gold.json"

@@ -41,10 +41,10 @@ def test_rows_in_file_order(tmp_path):
     ("change", "words"),
     [
         ({"solution": [5, 5, 1, 9]}, "x2 >= x1"),
-        ({"solution": [5, 5, None, 9]}, "four finite numbers"),
-        ({"image": "../../x.jpg"}, "leaves the folder"),
-        ({"width": "427"}, "positive width"),
-        ({"normal_caption": "", "problem": " "}, "expected a sentence"),
+        ({"solution": [5, 5, None, 9]}, "Expected `float`, got `null` - at `\\$\\[1\\].solution"),
+        ({"image": "../../x.jpg"}, "does not leave the folder"),
+        ({"width": 0}, "positive width"),
+        ({"normal_caption": "", "problem": " "}, "a sentence in"),
     ],
 )
 def test_refused(tmp_path, change, words):
@@ -53,7 +53,7 @@ def test_refused(tmp_path, change, words):
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [([], "at least one row"), ({}, "expected a list"), ([5], "field 'solution'")]
+    ("rows", "words"), [([], "at least one row"), ({}, "Expected `array`"), ([5], "Expected `object`, got `int`")]
 )
 def test_refused_files(tmp_path, rows, words):
     with pytest.raises(Vr1benchError, match=words):

@@ -111,11 +111,13 @@ def start(options: EngineOptions) -> StartedEngine:
             raise Vr1benchError(f"engine vllm cannot be imported ({error}); {_INSTALL}") from error
         on_cpu = current_platform.is_cpu()
         args = engine_args(options, on_cpu)
-        set_num_threads = torch.set_num_threads
+        set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
         try:
             engine = LLMEngine.from_engine_args(EngineArgs(**args))
         except Exception as error:  # vLLM raises many kinds, from pydantic's to CUDA's; `_explained` reads the text
             raise _explained(error, options, on_cpu) from error
+        finally:
+            sys.excepthook = excepthook  # torch.distributed's marks every traceback with a rank
     return StartedEngine(engine, (ValueError, VLLMClientError), set_num_threads)
 
 

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers import Dataset, Files, files, sorted_by_sample
-from vr1bench.types import boxes_of, labels_of
+from vr1bench.readers import Dataset, Files, sorted_by_sample
+from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
+from vr1bench.types import Bools, Ints, boxes_of, labels_of
+
+Id = int | str
+
+
+class Image(Row):
+    """An entry of `images`."""
+
+    id: Id
+    file_name: str
+    width: int
+    height: int
+
+
+class Annotation(Row):
+    """An entry of `annotations`; `bbox` is xywh in pixels."""
+
+    id: int
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    area: float | None = None
+    iscrowd: int = 0
+
+
+class Category(Row):
+    """An entry of `categories`."""
+
+    id: Id
+    name: str
+    supercategory: str | None = None
+
+
+class Instances(Row):
+    """The file."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
 
 
 def read(source: Files) -> Dataset:
@@ -23,120 +63,89 @@ def read(source: Files) -> Dataset:
             size or is not finite; the message says which.
     """
     path = source.annotations
-    data, sha256 = files.read_json(path)
-    images = _by_id(files.rows(files.field(data, "images", str(path)), f"{path}: images"), f"{path}: images")
-    annotations = files.rows(files.field(data, "annotations", str(path)), f"{path}: annotations")
-    categories = _categories(data, annotations, str(path))
-    try:
-        ids = sorted(images)
-    except TypeError:
-        raise Vr1benchError(f"{path}: image ids mix numbers and strings; expected one kind") from None
-    rank = {image_id: i for i, image_id in enumerate(ids)}
-    _unique_ids(annotations, str(path))
-    where = [
-        f"{path}: annotation {row.get('id')}" if isinstance(row, dict) else f"{path}: annotations"
-        for row in annotations
-    ]
-    samples = np.array(
-        [_known(row, "image_id", rank, at) for row, at in zip(annotations, where, strict=True)], np.int64
-    )
-    classes = {category_id: i for i, category_id in enumerate(categories)}
-    labels = np.array(
-        [_known(row, "category_id", classes, at) for row, at in zip(annotations, where, strict=True)], np.int64
-    )
-    xywh = boxes_of([_box(row, at) for row, at in zip(annotations, where, strict=True)])
+    data, sha256 = read_json(path, Instances)
+    ids = _image_ids(data.images, path)
+    rank = {image_id: place for place, image_id in enumerate(ids)}
+    refuse_names(path, [image.file_name for image in data.images], "images", source.images)
+    listed = np.array([(image.width, image.height) for image in data.images], np.int64)
+    refuse(path, (listed <= 0).any(axis=1), "images", "a positive width and height in pixels", listed)
+    images = sorted(data.images, key=lambda image: rank[image.id])
+    sizes = np.array([(image.width, image.height) for image in images], np.int64)
+    rows, categories = data.annotations, _categories(data, path)
+    places = {category_id: place for place, category_id in enumerate(categories)}
+    annotation_ids = _unique_ids(rows, path)
+    samples = np.fromiter((rank.get(row.image_id, -1) for row in rows), np.int64, len(rows))
+    refuse(path, samples < 0, "annotations", "an image_id that `images` lists", [row.image_id for row in rows])
+    labels = np.fromiter((places.get(row.category_id, -1) for row in rows), np.int64, len(rows))
+    refuse(path, labels < 0, "annotations", "a category_id that `categories` lists", [row.category_id for row in rows])
+    xywh = boxes_of([row.bbox for row in rows])
+    insane = ~np.isfinite(xywh).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1)
+    refuse(path, insane, "annotations", "bbox [x, y, width, height], finite, with sizes of 0 or more", xywh)
     extents = xywh[:, 2] * xywh[:, 3]
-    areas = np.array([row.get("area", extent) for row, extent in zip(annotations, extents, strict=True)], np.float64)
-    names = [
-        files.image_name(files.field(images[i], "file_name", f"{path}: image {i}"), source.images, f"{path}: image {i}")
-        for i in ids
-    ]
-    order, starts = sorted_by_sample(samples, len(ids))
+    areas = np.array([row.area if row.area is not None else np.nan for row in rows], np.float64)
+    crowd: Bools = np.fromiter((bool(row.iscrowd) for row in rows), np.bool_, len(rows))
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    sizes = np.array([files.size(images[i], f"{path}: image {i}") for i in ids], np.int64).reshape(-1, 2)
+    order, starts = sorted_by_sample(samples, len(ids))
     return Dataset(
-        ids=[str(i) for i in ids],
-        names=names,
+        ids=[str(image_id) for image_id in ids],
+        names=[image.file_name for image in images],
         folder=source.images,
         sizes=sizes,
         queries=[tuple(dict.fromkeys(categories.values()))],
         starts=starts,
         boxes=boxes[order],
         labels=labels[order],
-        crowd=np.array([bool(row.get("iscrowd", 0)) for row in annotations], np.bool_)[order],
-        areas=areas[order],
+        crowd=crowd[order],
+        areas=np.where(np.isnan(areas), extents, areas)[order],
         extents=extents[order],
-        annotation_ids=np.array([row["id"] for row in annotations], np.int64)[order],
+        annotation_ids=annotation_ids[order],
         vocabulary=labels_of(list(categories.values())),
         sha256=sha256,
-        warnings=_warnings(boxes, sizes[samples], extents),
+        warnings=odd_boxes(boxes, sizes[samples], extents),
     )
 
 
-def _by_id(images: list[Any], where: str) -> dict[Any, Any]:
+def _image_ids(images: Sequence[Image], path: Path) -> list[Id]:
     if not images:
-        raise Vr1benchError(f"{where}: expected at least one image, got none")
-    known: dict[Any, Any] = {}
-    for row in images:
-        image_id = files.field(row, "id", where)
-        if not isinstance(image_id, int | str):
-            raise Vr1benchError(f"{where}: expected a number or a string as id, got {image_id!r}")
-        if image_id in known:
-            raise Vr1benchError(f"{where}: the id {image_id!r} stands twice; every image needs an id of its own")
-        known[image_id] = row
-    return known
+        raise Vr1benchError(f"{path}: images: expected at least one image, got none")
+    try:
+        ids = sorted(image.id for image in images)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except TypeError:
+        raise Vr1benchError(f"{path}: image ids mix numbers and strings; expected one kind") from None
+    twice = np.array([False, *(a == b for a, b in pairwise(ids))])
+    refuse(path, twice, "images by id", "an id of its own for every image", ids)
+    return ids
 
 
-def _categories(data: Any, annotations: list[Any], where: str) -> dict[Any, str]:  # noqa: ANN401  any JSON
+def _categories(data: Instances, path: Path) -> dict[Id, str]:
     """Category id to name in the file's order, without Roboflow's placeholder."""
-    listed = files.rows(files.field(data, "categories", where), f"{where}: categories")
-    used = {row.get("category_id") for row in annotations if isinstance(row, dict)}
-    categories: dict[Any, str] = {}
-    for row in listed:
-        category_id = files.field(row, "id", f"{where}: categories")
-        name = files.field(row, "name", f"{where}: categories")
-        if category_id == 0 and row.get("supercategory") == "none" and 0 not in used:
+    used = {row.category_id for row in data.annotations}
+    categories: dict[Id, str] = {}
+    for row in data.categories:
+        if row.id == 0 and row.supercategory == "none" and 0 not in used:
             continue
-        if category_id in categories:
-            raise Vr1benchError(f"{where}: categories: the id {category_id!r} stands twice")
-        if not isinstance(name, str) or not name:
-            raise Vr1benchError(f"{where}: categories: expected a name, got {name!r}")
-        categories[category_id] = name
+        if row.id in categories:
+            raise Vr1benchError(f"{path}: categories: the id {row.id!r} stands twice; every class needs one of its own")
+        if not row.name:
+            raise Vr1benchError(f"{path}: categories: expected a name for id {row.id!r}, got none")
+        categories[row.id] = row.name
     if not categories:
-        raise Vr1benchError(f"{where}: categories: expected at least one class, got none")
+        raise Vr1benchError(f"{path}: categories: expected at least one class, got none")
     return categories
 
 
-def _unique_ids(annotations: list[Any], where: str) -> None:
-    counts = Counter(files.field(row, "id", f"{where}: annotations") for row in annotations)
-    twice = [i for i, n in counts.items() if n > 1]
-    if twice:
-        raise Vr1benchError(
-            f"{where}: annotations: {len(twice)} ids stand more than once, first {twice[0]!r}; expected unique ids: "
-            "renumber the annotations"
-        )
+def _unique_ids(rows: Sequence[Annotation], path: Path) -> Ints:
+    """Annotation ids; those beyond 64 bits become -1, for all that is ever asked of an id is whether it is 0.
 
-
-def _known(row: Any, name: str, known: dict[Any, int], where: str) -> int:  # noqa: ANN401  any JSON
-    value = files.field(row, name, where)
-    if value not in known:
-        raise Vr1benchError(f"{where}: {name} {value!r} is not listed in the file; repair the file")
-    return known[value]
-
-
-def _box(row: Any, where: str) -> list[float]:  # noqa: ANN401  any JSON
-    box = files.four_numbers(files.field(row, "bbox", where), where)
-    if box[2] < 0 or box[3] < 0:
-        raise Vr1benchError(
-            f"{where}: expected a box [x, y, width, height] with sizes of 0 or more, got {box}; repair the file"
-            " (xyxy corners given as xywh look like this)"
-        )
-    return box
-
-
-def _warnings(
-    boxes: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any], extents: np.ndarray[Any, Any]
-) -> dict[str, int]:
-    over = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > sizes).any(axis=1)
-    counts = {"gold boxes without size": int((extents == 0).sum()), "gold boxes overrunning the image": int(over.sum())}
-    return {what: count for what, count in counts.items() if count}
+    Raises:
+        Vr1benchError: An id stands more than once.
+    """
+    seen: set[int] = set()
+    for place, row in enumerate(rows):
+        if row.id in seen:
+            raise Vr1benchError(
+                f"{path}: annotations[{place}]: the id {row.id} stands more than once; expected unique ids: "
+                "renumber the annotations"
+            )
+        seen.add(row.id)
+    return np.fromiter((row.id if -(2**63) <= row.id < 2**63 else -1 for row in rows), np.int64, len(rows))

@@ -7,15 +7,31 @@ it is told apart by what the user says, never by guessing from values.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from vr1bench.boxes import area
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers import Dataset, Files, files
+from vr1bench.readers import Dataset, Files
+from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
 from vr1bench.types import boxes_of, labels_of
 
 PROBLEM_PREFIX = "Please provide the bounding box coordinate of the region this sentence describes: "
+
+
+class Sentence(Row):
+    """One row: a sentence about an image, and its box as xyxy in pixels."""
+
+    image: str
+    width: int
+    height: int
+    solution: Box
+    problem: str = ""
+    normal_caption: str = ""
+
+    @property
+    def phrase(self) -> str:
+        """The bare phrase: `normal_caption`, else what follows the known prefix of `problem`."""
+        return (self.normal_caption.strip() or self.problem.removeprefix(PROBLEM_PREFIX).strip()).removesuffix(".")
 
 
 def read(source: Files) -> Dataset:
@@ -25,21 +41,21 @@ def read(source: Files) -> Dataset:
         Vr1benchError: A row lacks a field, its box is not four finite numbers, or is inverted.
     """
     path = source.annotations
-    data, sha256 = files.read_json(path)
-    rows = files.rows(data, str(path))
+    rows, sha256 = read_json(path, list[Sentence])
     if not rows:
         raise Vr1benchError(f"{path}: expected at least one row, got none")
-    where = [f"{path}: row {i}" for i in range(len(rows))]
-    boxes = boxes_of([_solution(row, at) for row, at in zip(rows, where, strict=True)])
-    phrases = [_phrase(row, at) for row, at in zip(rows, where, strict=True)]
-    sizes = np.array([files.size(row, at) for row, at in zip(rows, where, strict=True)], np.int64).reshape(-1, 2)
-    extents = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    over = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > sizes).any(axis=1)
+    refuse_names(path, [row.image for row in rows], "rows", source.images)
+    sizes = np.array([(row.width, row.height) for row in rows], np.int64)
+    refuse(path, (sizes <= 0).any(axis=1), "rows", "a positive width and height in pixels", sizes)
+    boxes = boxes_of([row.solution for row in rows])
+    insane = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    refuse(path, insane, "rows", "solution [x1, y1, x2, y2] with x2 >= x1 and y2 >= y1", boxes)
+    phrases = [row.phrase for row in rows]
+    refuse(path, np.array([not p for p in phrases]), "rows", "a sentence in normal_caption or problem", phrases)
+    extents = area(boxes)
     return Dataset(
         ids=[str(i) for i in range(len(rows))],
-        names=[
-            files.image_name(files.field(r, "image", at), source.images, at) for r, at in zip(rows, where, strict=True)
-        ],
+        names=[row.image for row in rows],
         folder=source.images,
         sizes=sizes,
         queries=[(phrase,) for phrase in phrases],
@@ -52,24 +68,6 @@ def read(source: Files) -> Dataset:
         annotation_ids=np.arange(1, len(rows) + 1),
         vocabulary=labels_of(phrases),
         sha256=sha256,
-        problems=[str(row.get("problem", "")) for row in rows],
-        warnings={"gold boxes overrunning the image": int(over.sum())} if over.any() else {},
+        problems=[row.problem for row in rows],
+        warnings=odd_boxes(boxes, sizes, extents),
     )
-
-
-def _solution(row: Any, where: str) -> list[float]:  # noqa: ANN401  any JSON
-    box = files.four_numbers(files.field(row, "solution", where), where)
-    if box[2] < box[0] or box[3] < box[1]:
-        raise Vr1benchError(f"{where}: expected `solution` as [x1, y1, x2, y2] with x2 >= x1 and y2 >= y1, got {box}")
-    return box
-
-
-def _phrase(row: Any, where: str) -> str:  # noqa: ANN401  any JSON
-    """The bare phrase: `normal_caption`, else what follows the known prefix of `problem`."""
-    phrase = row.get("normal_caption") if isinstance(row, dict) else None
-    if not isinstance(phrase, str) or not phrase.strip():
-        problem = files.field(row, "problem", where)
-        if not isinstance(problem, str) or not problem.strip():
-            raise Vr1benchError(f"{where}: expected a sentence in `normal_caption` or `problem`, got {problem!r}")
-        phrase = problem.removeprefix(PROBLEM_PREFIX)
-    return phrase.strip().removesuffix(".")

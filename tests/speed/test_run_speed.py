@@ -1,0 +1,68 @@
+"""What the harness itself costs: start, and memory a sample. Ratios and sizes, no asserted times."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLES = (100, 10_000)
+BYTES_A_SAMPLE = 2048
+
+
+def command_seconds(command: list[str]) -> float:
+    """User and system seconds of one run of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.benchmark(group="start")
+def test_help_starts_fast(benchmark):
+    benchmark.pedantic(subprocess.run, args=([sys.executable, "-m", "vr1bench.cli", "--help"],), kwargs={"capture_output": True}, rounds=7, warmup_rounds=1)
+    # Importing numpy alone is the yardstick: help must not have loaded anything of that weight.
+    ours = min(command_seconds([sys.executable, "-m", "vr1bench.cli", "--help"]) for _ in range(5))
+    numpy = min(command_seconds([sys.executable, "-c", "import numpy, pydantic"]) for _ in range(5))
+    benchmark.extra_info["cpu of --help / cpu of importing numpy and pydantic"] = round(ours / numpy, 2)
+    assert ours < 1.5 * numpy
+
+
+def oracle_set(folder: Path, count: int) -> Path:
+    """A COCO set of many samples with three boxes each; the oracle opens no image."""
+    folder.mkdir()
+    images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(count)]
+    annotations = [
+        {"id": 1 + 3 * i + j, "image_id": i, "category_id": 1 + j, "bbox": [10 * j, 20, 100, 50 + j], "area": 5000, "iscrowd": 0}
+        for i in range(count)
+        for j in range(3)
+    ]
+    categories = [{"id": 1 + j, "name": f"class {j}"} for j in range(10)]
+    (folder / "gold.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    (folder / "many.toml").write_text(
+        'name = "many"\ntask = "detect"\nreader = "coco"\n[splits.val]\nannotations = ["gold.json"]\n'
+    )
+    return folder
+
+
+PEAK = """
+import resource, sys, vr1bench
+folder = sys.argv[1]
+vr1bench.run("demo", benchmark=f"{folder}/many.toml", engine="oracle", family="qwen2.5-vl", data_dir=folder, output=f"{folder}/out")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.benchmark(group="memory")
+def test_memory_grows_little_with_samples(tmp_path, benchmark):
+    def peak(count: int) -> int:
+        folder = oracle_set(tmp_path / str(count), count)
+        return int(subprocess.run([sys.executable, "-c", PEAK, str(folder)], capture_output=True, check=True).stdout)
+
+    few, many = (peak(count) for count in SAMPLES)
+    growth = (many - few) / (SAMPLES[1] - SAMPLES[0])
+    benchmark.extra_info["bytes of peak memory a sample"] = round(growth)
+    benchmark.pedantic(lambda: None, rounds=1)  # the number is the growth; the benchmark only carries it
+    assert growth <= BYTES_A_SAMPLE

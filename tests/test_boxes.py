@@ -42,6 +42,8 @@ def test_iou_by_hand() -> None:
     a = np.array([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 5.0, 5.0]])
     b = np.array([[0.0, 0.0, 10.0, 10.0], [5.0, 0.0, 15.0, 10.0], [10.0, 0.0, 20.0, 10.0], [5.0, 5.0, 5.0, 5.0]])
     np.testing.assert_array_equal(boxes.iou(a, b), [[1, 50 / 150, 0, 0], [0, 0, 0, 0]])
+    apart = np.array([[2.0, 20.0, 8.0, 30.0], [20.0, 20.0, 30.0, 30.0]])
+    np.testing.assert_array_equal(boxes.overlap(a[:1, None], np.concatenate([b, apart])), [[100, 50, 0, 0, 0, 0]])
 
 
 def test_iou_against_a_crowd_divides_by_the_prediction_alone() -> None:

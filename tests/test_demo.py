@@ -67,5 +67,7 @@ def test_a_killed_vllm_run_goes_on(command, whole, tmp_path):
     for path, result in vr1bench.read_results(whole[0]):
         twin = vr1bench.read_result(tmp_path / path.relative_to(whole[0]))
         assert twin.values == result.values
-    lines = [json.loads(line)["key"] for path in tmp_path.rglob("records.jsonl") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)["key"] for path in tmp_path.rglob("records.jsonl") for line in path.read_text().splitlines()
+    ]
     assert len(lines) == len(set(lines)) == 400

@@ -58,7 +58,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
             "num_hidden_layers": 5,
             "num_attention_heads": 6,
             "num_key_value_heads": 2,
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 32768,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [2, 7, 7]},
             "use_sliding_window": False,
             "tie_word_embeddings": True,

@@ -105,7 +105,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|im_end|>",  # noqa: S106 (a token of text)
         pad_token="<|endoftext|>",  # noqa: S106
         additional_special_tokens=list(SPECIALS[3:]),
-        model_max_length=2048,
+        model_max_length=32768,
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
     )

@@ -1,7 +1,8 @@
-"""Score a checkpoint of the small model on held-out pictures; this prints the tables of its model card.
+r"""Score a checkpoint of the small model on held-out pictures; this prints the tables of its model card.
 
-    python -m trainers.score_demo vr1bench/demo/model --seeds 1 2 3
-    python -m trainers.score_demo vr1bench/demo/model --agreement 200
+    OMP_WAIT_POLICY=PASSIVE python -m trainers.score_demo vr1bench/demo/model --seeds 1 2 3
+    VLLM_CPU_KVCACHE_SPACE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0 \
+        python -m trainers.score_demo vr1bench/demo/model --agreement 200
 
 Each seed draws fresh pictures that training never sees (see `vr1bench.demo.world.TRAIN_SEED_START`) and asks three
 questions about each: all 24 classes, a random list of classes (some present ones left out), one referring expression.
@@ -224,8 +225,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the pictures, 0 to 49,999")
     parser.add_argument("--count", type=int, default=500, help="pictures a seed")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="torch's names")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; so small a model gains little from more")
     parser.add_argument("--agreement", type=int, metavar="N", help="compare N answers with vLLM's instead")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     if options.agreement:
         agreement(options)
     else:

@@ -25,7 +25,7 @@ EXTRAS = {
     "accelerate": "train",
 }
 INSTALL = "uv sync --inexact --extra"
-"""Not pip: it cannot resolve the CPU build of vLLM, which names a torch that only uv's override maps (pyproject.toml)."""
+"""Not pip: it cannot resolve vLLM's CPU build, whose torch only the override in pyproject.toml maps."""
 
 
 @dataclass(frozen=True)

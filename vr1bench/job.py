@@ -113,6 +113,13 @@ class Job:
         """sha256 of everything in the definitions that can change the score."""
         return fingerprint(self.benchmark, self.split, self.limit, self.protocol, self.family.name, self.sampling)
 
+    @property
+    def max_image_tokens(self) -> int:
+        """Image tokens of the largest image that will be asked about; 0 where the family cannot tell."""
+        sizes = {(int(w), int(h)) for w, h in self.dataset.sizes[: self.count]}
+        fed = (self.family.fed_size(*size, self.protocol.pixels) for size in sizes)
+        return max((self.family.image_tokens(*size) or 0 for size in fed), default=0)
+
     def samples(self) -> Iterator[Sample]:
         """The samples, in the pinned order."""
         return (self.dataset[i] for i in range(self.count))
@@ -196,13 +203,18 @@ class Job:
         An image counts by its name below the data and its length in bytes: reading every byte would make resuming
         as slow as running. The sample's id keeps two rows apart that ask the same of one image.
         """
-        image = [(p.relative_to(self.dataset.folder).as_posix(), _length(p)) for p in sample.images]
-        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(image))
+        images = [(str(path).removeprefix(self._folder), _length(path)) for path in sample.images]
+        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(images))
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     @cached_property
     def _key_prefix(self) -> str:
         return f"{self.model.revision}\0{self.sampling.model_dump_json()}\0{self.protocol.pixels.model_dump_json()}"
+
+    @cached_property
+    def _folder(self) -> str:
+        """What all image paths begin with: the same data elsewhere must have the same keys."""
+        return str(self.dataset.folder)
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -279,7 +279,13 @@ def _ask(
     asking = _Asking(doing)
     first = doing[0].job
     options = EngineOptions(
-        first.model, first.family, engine_args, window, first.sampling.logprobs, perfect=asking.perfect
+        first.model,
+        first.family,
+        engine_args,
+        window,
+        first.sampling.logprobs,
+        max(one.job.max_image_tokens for one in doing),
+        perfect=asking.perfect,
     )
     engine = ENGINES[first.engine](options)
     last = time.perf_counter()

@@ -36,7 +36,8 @@ def extents(box: np.ndarray) -> np.ndarray:
 def problems(draw: st.DrawFn, *, scores: str = "any", lost: bool = True) -> Problem:
     """Tiny problems full of ties: equal boxes, equal IoUs, equal scores, crowds, boxes of no size."""
     labels, scale = draw(st.integers(1, 2)), draw(st.sampled_from([1, 8, 32]))
-    grid = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4), st.integers(0, 4))
+    side = st.sampled_from([0, 1, 4, 5, 6])  # the larger ones overlap by half with several others
+    grid = st.tuples(st.integers(0, 2), st.integers(0, 2), side, side)
     place = st.tuples(st.integers(0, 2), st.integers(0, labels - 1))
     gold = draw(st.lists(st.tuples(place, grid, st.booleans(), st.sampled_from([None, None, *BORDERS])), max_size=10))
     guesses = draw(st.lists(st.tuples(place, grid, st.sampled_from([1.0, 0.5, 0.25])), max_size=14))
@@ -200,6 +201,19 @@ def test_larger_sets_equal_pycocotools_to_the_bit(images: int, labels: int, gold
     assert [found.numbers[name] for name in NAMES] == judge.stats.tolist()
     per_class = judge.eval["precision"][:, :, :, 0, 2].mean(axis=(0, 1))
     np.testing.assert_allclose(found.per_class, per_class, atol=1e-12)
+
+
+def test_matching_within_a_tie_goes_by_corners() -> None:
+    # The wide guess can have either gold box, the left one only the left: who chooses first decides how many are found.
+    gold = np.array([[10.0, 0, 20, 10], [13.0, 0, 23, 10]])
+    answers = np.array([[11.0, 0, 21, 10], [8.0, 0, 18, 10]])
+    zeros, none, area = np.zeros(2, np.int64), np.zeros(2, np.bool_), np.full(2, 100.0)
+    truth = Truth(zeros, zeros, gold, none, area, area, none)
+    listed = [
+        ap(truth, Guesses(zeros, zeros, answers[order], np.ones(2), area), 1).numbers for order in ([0, 1], [1, 0])
+    ]
+    assert [numbers["AP50"] for numbers in listed] == pytest.approx([51 / 101, 1])
+    assert [numbers["AP50_tie"] for numbers in listed] == pytest.approx([1, 1])
 
 
 def one_box(lost: bool = False) -> Problem:

@@ -26,10 +26,9 @@ from vr1bench.engines.vllm_start import set_environment
 from vr1bench.families import FAMILIES
 from vr1bench.types import Completion, PixelBudget, Request
 
+set_environment()  # before vLLM and torch are imported: they read it only once
 pytest.importorskip("vllm", reason="needs vLLM: pip install 'vr1bench[cpu]', or 'vr1bench[vllm]' with a GPU")
 pytestmark = pytest.mark.slow
-
-set_environment()
 
 WINDOW = 32
 PAIRS = 5

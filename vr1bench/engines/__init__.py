@@ -26,6 +26,7 @@ class EngineOptions:
         args: The engine's own options (`--engine-args k=v`), passed through unread where the engine has such.
         window: Requests in flight at most: bounds the decoded images in memory.
         logprobs: Whether any request will ask for token log-probabilities.
+        max_image_tokens: Image tokens of the largest image that will come; 0 where the family cannot tell.
         perfect: The perfect answer to a request; only the `oracle` engine may ask for it.
     """
 
@@ -34,6 +35,7 @@ class EngineOptions:
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
     window: int = 128
     logprobs: bool = False
+    max_image_tokens: int = 0
     perfect: Callable[[Request], str] | None = None
 
 

@@ -77,11 +77,15 @@ class VllmEngine:
             started.stop()
 
     def _admit(self, started: StartedEngine, ahead: Ahead[Rendered], flying: dict[str, Rendered]) -> Iterator[Answer]:
-        """Moves rendered requests into the engine up to the window; waits only where the engine would idle."""
+        """Moves rendered requests into the engine up to the window; waits while it is less than half full.
+
+        Where rendering is what takes the time (large photos, a small model), steps of a nearly empty batch would take
+        the cores from it and bring no answer earlier in all.
+        """
         while len(flying) < self._window:
             # Where rendering is slower than the engine, the window's requests wait here, and not in the source.
             ahead.depth = self._window - len(flying) + DEPTH
-            ready = ahead.take(wait=not flying)
+            ready = ahead.take(wait=len(flying) < max(1, self._window // 2))
             if ready is None:
                 return
             if ready.prompt is None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KV_CACHE_BYTES = 2**30
 """Key-value cache of a small model on a CPU; a larger model gets four times as much."""
+DEFAULT_BATCHED_TOKENS = 2048
+"""vLLM's smallest default of `max_num_batched_tokens` (`SchedulerConfig`), up to which an image always fits."""
 _INSTALL = "install it: pip install 'vr1bench[vllm]' (NVIDIA GPU) or pip install 'vr1bench[cpu]' (any machine)"
 _FIXED = {
     "model": "--model chooses the model",
@@ -142,6 +144,9 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
+    if options.max_image_tokens > DEFAULT_BATCHED_TOKENS:
+        # vLLM sizes its encoder cache by the checkpoint's own pixel budget; the protocol's may be larger.
+        defaults["max_num_batched_tokens"] = options.max_image_tokens
     if on_cpu:
         small = are_small(options.model.location)
         defaults |= {

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -97,10 +98,7 @@ def name_labels(written: Sequence[str | None], queries: Sequence[str]) -> tuple[
     An exact match wins (boggleBoards has both `Q` and `q`), then a folded one where only one query folds so. A reply
     without a label takes the query where just one was asked; else it is unknown and its label is "".
     """
-    exact = set(queries)
-    folded: dict[str, str | None] = {}
-    for query in queries:
-        folded[fold(query)] = None if fold(query) in folded else query
+    exact, folded = _index(tuple(queries))
     names: list[str] = []
     unknown: list[bool] = []
     for label in written:
@@ -113,6 +111,15 @@ def name_labels(written: Sequence[str | None], queries: Sequence[str]) -> tuple[
         names.append(name if name is not None else (label or ""))
         unknown.append(name is None)
     return names, unknown
+
+
+@lru_cache(maxsize=64)
+def _index(queries: tuple[str, ...]) -> tuple[frozenset[str], dict[str, str | None]]:
+    """The queries, and the query of each folded name (None where two fold alike); asked again and again."""
+    folded: dict[str, str | None] = {}
+    for query in queries:
+        folded[fold(query)] = None if fold(query) in folded else query
+    return frozenset(queries), folded
 
 
 def token_scores(items: Sequence[Item], tokens: Sequence[Token]) -> list[float]:

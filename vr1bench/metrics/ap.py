@@ -115,7 +115,8 @@ class _Hits:
 
     Attributes:
         cell: (m,) threshold index times K plus class index.
-        precision: (m,) of everything down to and including it; down to the end of its tie where ties enter at once.
+        precision: (m,) of everything down to and including it. Where ties enter at once the false positives are those
+            down to the end of its tie: the last true positive of the tie then has the tie's precision, the others less.
         rank: (m,) place among the detections of its image and class.
     """
 
@@ -140,14 +141,12 @@ def _true_positives(matches: Matches, area: int, n_labels: int, tie: bool) -> _H
     above_class = count[:, np.searchsorted(label, classes)] + even_count[np.searchsorted(matches.label, classes)]
     level, at = np.nonzero(_flags(hits[rows]))
     cell = level * n_labels + label[at]
-    positives = _ordinals(cell)
     last, last_row = at, rows[at]
     if tie:
         tied = matches.label * (1 + int(matches.tier.max(initial=0))) + matches.tier
         last, last_row = _run_ends(tied[rows])[at], _run_ends(tied)[last_row]
-        positives = positives[_run_ends(level * len(matches) + last_row)]
     counted = count.ravel()[level * count.shape[1] + last + 1] + even_count[last_row + 1] - above_class.ravel()[cell]
-    return _Hits(cell, positives / (counted + np.spacing(1)), matches.rank[rows[at]])
+    return _Hits(cell, _ordinals(cell) / (counted + np.spacing(1)), matches.rank[rows[at]])
 
 
 def _interpolated(hits: _Hits, found: Ints, gold: Ints) -> Floats:

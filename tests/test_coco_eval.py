@@ -122,6 +122,7 @@ def edited(edit: str) -> tuple[Json, Json]:  # noqa: PLR0912, PLR0915 - one case
             for rows, key in ((gt["images"], "id"), (gold, "image_id"), (answers, "image_id")):
                 for row in rows:
                     row[key] = {1: 2**64 + 1, 2: 2**53 + 1, 3: 2**53}[row[key]]
+            answers = [row | {"score": 1} for row in answers]  # the order of ids settles the ties
         case "images and classes as strings":
             for rows, key in ((gt["images"], "id"), (gold, "image_id"), (answers, "image_id")):
                 for row in rows:
@@ -129,10 +130,12 @@ def edited(edit: str) -> tuple[Json, Json]:  # noqa: PLR0912, PLR0915 - one case
             for rows, key in ((gt["categories"], "id"), (gold, "category_id"), (answers, "category_id")):
                 for row in rows:
                     row[key] = {1: "y", 2: "x"}[row[key]]
+            answers = [row | {"score": 1} for row in answers]
         case "negative and fractional images":
             for rows, key in ((gt["images"], "id"), (gold, "image_id"), (answers, "image_id")):
                 for row in rows:
-                    row[key] = {1: -1, 2: 3.5, 3: 0}[row[key]]
+                    row[key] = {1: 3.5, 2: -1, 3: 0}[row[key]]
+            answers = [row | {"score": 1} for row in answers]
         case "numpy ids":
             for row in [*gold, *answers]:
                 row["image_id"] = np.int64(row["image_id"])

@@ -162,7 +162,7 @@ def bell_px(clock: Clock) -> float:
 
 
 def next_batch(lessons: Lessons, rank: int, clock: Clock, options: argparse.Namespace) -> Batch:
-    """Pictures that no other step or process sees; at first with two things at most, from 8 % of the time on with all."""
+    """Pictures that no other step or process sees; at first two things at most, after 8 % of the time all six."""
     first = TRAIN_SEED_START + ((options.seed * 10_000_000 + clock.steps) * PROCESSES + rank) * options.batch
     most_things = min(MAX_THINGS, 2 + int(clock.progress / 0.08 * (MAX_THINGS - 1)))
     return lessons.batch(range(first, first + options.batch), GRIDS[clock.steps % len(GRIDS)], most_things)

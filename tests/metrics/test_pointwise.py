@@ -99,6 +99,16 @@ def test_greedy_counts_lose_both_boxes_to_a_wrong_label() -> None:
     assert numbers(pointwise.greedy_counts([pair(gold, [BOX, BOX], ["dog", "cat"])])) == ([1], [2], [1])
 
 
+def test_equal_overlaps_are_settled_by_corners() -> None:
+    # A chain of boxes three pixels apart: all three overlaps are 7 / 13, and the middle pair would block the others.
+    chain = {x: [float(x), 0.0, x + 10.0, 10.0] for x in (0, 3, 6, 9)}
+    gold = Gold.of([chain[3], chain[9]], ["cat", "cat"])
+    for order in ((0, 6), (6, 0)):
+        pairs = [pair(gold, [chain[x] for x in order], ["cat", "cat"])]
+        for metric in (pointwise.detection_counts, pointwise.greedy_counts):
+            assert numbers(metric(pairs)) == ([2], [2], [2])
+
+
 side = st.sampled_from([0, 1, 4, 5, 6])
 grid = st.tuples(st.integers(0, 2), st.integers(0, 2), side, side)
 rows = st.lists(

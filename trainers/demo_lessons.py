@@ -10,6 +10,7 @@ import io
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,16 +59,16 @@ def question_and_answer(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """One of the three forms of question at random, with its answer."""
     phrases = referrals(scene)
     luck = rng.random()
-    if luck < 0.25 and phrases:
+    if luck < 0.35 and phrases:
         hard = [pair for pair in phrases if len(pair[0].split()) > 3 or pair[0].split()[1] not in COLOURS]
         phrase, index = rng.choice(hard if hard and rng.random() < 0.5 else phrases)
         return phrase.join(ASK_PHRASE), answer_text(scene, [(scene.things[index], phrase)])
-    if luck < 0.4:
+    if luck < 0.55:
         present = [thing.label for thing in scene.things]
         asked: tuple[str, ...] = (rng.choice(present if present and rng.random() < 0.75 else LABELS),)
         question = asked[0].join(ASK_ONE)
     else:
-        asked = LABELS if luck < 0.5 else category_list(scene, rng, len(LABELS) if luck < 0.65 else None)
+        asked = LABELS if luck < 0.65 else category_list(scene, rng, len(LABELS) if luck < 0.7 else None)
         question = f"{ASK_ALL}{', '.join(asked)}."
     return question, answer_text(scene, [(thing, thing.label) for thing in scene.things if thing.label in asked])
 
@@ -94,6 +95,8 @@ class Batch:
         cell_kind: (rows, cells, 2) colour and shape of the thing whose centre lies in the cell; the last class is none.
         cell_box: (rows, cells, 4) its fed xyxy box in pixels.
         listed: (rows, length) how many of the class named by this token are there; `IGNORE` elsewhere.
+        sought: (rows, length, 4) fed xyxy box in pixels of the first answer to the name that this token of the question
+            gives, a class or a referred shape; zeros elsewhere.
     """
 
     pictures: Tensor
@@ -103,6 +106,7 @@ class Batch:
     cell_kind: Tensor
     cell_box: Tensor
     listed: Tensor
+    sought: Tensor
 
 
 class Lessons:
@@ -116,6 +120,7 @@ class Lessons:
         pieces = whole_pieces()
         named = zip((*pieces["label"], *pieces["comma_label"]), LABELS * 2, strict=True)
         self.label_of_token = {tokenizer.encode(piece)[0]: label for piece, label in named}
+        self.name_of_token = self.label_of_token | {tokenizer.encode(shape)[0]: shape for shape in SHAPES}
 
     def batch(self, seeds: range, cells: tuple[int, int], most_things: int) -> Batch:
         """Draw a batch.
@@ -138,10 +143,10 @@ class Lessons:
             scenes.append(make_scene(seed, size=(width, height), count=count))
             asked.append(question_and_answer(scenes[-1], rng))
             pictures.append(fed_picture(scenes[-1], jpeg=rng.random() < 0.4))
-        tokens, spoken, listed = self._sequences(scenes, asked, cells[0] * cells[1])
+        tokens, spoken, listed, sought = self._sequences(scenes, asked, cells[0] * cells[1])
         kind, box = _cell_targets(scenes, cells)
         stacked = torch.from_numpy(np.stack(pictures))
-        return Batch(stacked, tokens, spoken, len(self.head), kind, box, listed)
+        return Batch(stacked, tokens, spoken, len(self.head), kind, box, listed, sought)
 
     def _sequences(self, scenes: list[Scene], asked: list[tuple[str, str]], cells: int) -> tuple[Tensor, ...]:
         head = self.head + [self.picture_token] * cells
@@ -152,6 +157,7 @@ class Lessons:
         tokens = torch.full(shape, self.padding)
         spoken = torch.zeros(shape, dtype=torch.bool)
         listed = torch.full(shape, IGNORE)
+        sought = torch.zeros(*shape, 4)
         for row, (scene, ask, reply) in enumerate(zip(scenes, asks, answers, strict=True)):
             ids = head + ask.ids + reply.ids
             start = len(head) + len(ask.ids)
@@ -161,7 +167,18 @@ class Lessons:
             for place in range(len(head), start):
                 if label := self.label_of_token.get(ids[place]):
                     listed[row, place] = min(there[label], COUNT_CLASSES - 1)
-        return tokens, spoken, listed
+            for place, box in self._boxes_sought(ids[:start], asked[row][1]):
+                sought[row, place] = torch.tensor(box, dtype=torch.float32)
+        return tokens, spoken, listed, sought
+
+    def _boxes_sought(self, question: list[int], answer: str) -> Iterator[tuple[int, list[int]]]:
+        """(place, box) of each name in the question that the answer answers."""
+        items = json.loads(answer)
+        for place, token in enumerate(question):
+            if name := self.name_of_token.get(token):
+                boxes = [item["bbox_2d"] for item in items if item["label"].endswith(name)]
+                if boxes:
+                    yield place, boxes[0]
 
 
 def _cell_targets(scenes: list[Scene], cells: tuple[int, int]) -> tuple[Tensor, Tensor]:

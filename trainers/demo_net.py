@@ -107,11 +107,12 @@ def _ids(tokenizer: PreTrainedTokenizerFast, pieces: tuple[str, ...]) -> list[in
 
 
 class TrainingNet(nn.Module):
-    """The model with three auxiliary heads that are dropped from the checkpoint.
+    """The model with four auxiliary heads that are dropped from the checkpoint.
 
     A ViT with rotary positions finds absolute position slowly. The heads teach it: `look` reads class and box out of
     each cell that holds a thing's centre, `place` reads cell and absolute box out of the picture tokens after text
-    layer 2, and `count` says at each listed class how many of it are there.
+    layer 2, and `count` and `find` say at each name in the question how many of it are there and where
+    the first one is. Without `find` the model soon lists all that it sees, but is slow to learn to pick what was asked.
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration) -> None:
@@ -121,6 +122,7 @@ class TrainingNet(nn.Module):
         self.look = nn.Linear(width, len(COLOURS) + 1 + len(SHAPES) + 1 + 4)
         self.place = nn.Linear(width, 6 + 6 + 4)
         self.count = nn.Linear(width, COUNT_CLASSES)
+        self.find = nn.Linear(width, 4)
         self.see = torch.compile(self._see, dynamic=True)
         self.read = torch.compile(self._read, dynamic=True)
 

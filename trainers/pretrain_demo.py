@@ -6,7 +6,7 @@ Two processes of one thread each, gradients averaged by one flat all-reduce. The
 really spent training; the state is saved every few minutes and a killed run continues where it stopped. The last export
 stands in OUT/model: an ordinary Hugging Face checkpoint folder.
 
-The loss is cross-entropy on the answer, plus three auxiliary losses (see `trainers.demo_net.TrainingNet`). A number's
+The loss is cross-entropy on the answer, plus four auxiliary losses (see `trainers.demo_net.TrainingNet`). A number's
 target is a small bell around the right one, so that a near miss costs less than a far one; the bell narrows with time.
 """
 
@@ -88,13 +88,13 @@ def losses(net: TrainingNet, batch: Batch, table: Tensor) -> dict[str, Tensor]:
         cells = batch.cell_kind.shape[1]
         looked = net.look(taps.cells).float()
         placed = net.place(taps.early[:, batch.first_cell : batch.first_cell + cells]).float()
-        counted = net.count(taps.middle).float()
+        counted, found = net.count(taps.middle).float(), net.find(taps.middle).float()
         logits = net.model.lm_head(taps.last[batch.spoken]).float()
     targets = batch.tokens.roll(-1, 1)[batch.spoken]
     columns = batch.pictures.shape[2] // CELL_PX
     across, down = torch.arange(cells) % columns, torch.arange(cells) // columns
     origin = torch.stack([across, down, across, down], 1) * CELL_PX
-    full = batch.cell_kind[..., 0] < len(COLOURS)
+    full, asked = batch.cell_kind[..., 0] < len(COLOURS), batch.sought.sum(-1) > 0
     many = len(batch.tokens)
     soft = -(table[targets] * log_softmax(logits, -1)).sum(-1)
     floor = -(table[targets] * table[targets].clamp_min(1e-12).log()).sum(-1)
@@ -108,6 +108,7 @@ def losses(net: TrainingNet, batch: Batch, table: Tensor) -> dict[str, Tensor]:
         + 0.1 * cross_entropy(placed[..., 6:12].flatten(0, 1), down.repeat(many))
         + 2.0 * smooth_l1_loss(placed[..., 12:][full], (batch.cell_box / (6 * CELL_PX))[full], beta=0.02),
         "count": 0.3 * cross_entropy(counted.flatten(0, 1), batch.listed.flatten(), ignore_index=IGNORE),
+        "find": 2.0 * smooth_l1_loss(found[asked], (batch.sought / (6 * CELL_PX))[asked], beta=0.02),
         "wrong": (logits.argmax(-1) != targets).float().mean().detach(),
     }
 

@@ -18,7 +18,7 @@ from vr1bench.benchmark import Benchmark, Protocol, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.model import Model
-from vr1bench.readers import Dataset
+from vr1bench.readers import Dataset, text_of
 from vr1bench.store import Journal, Key
 from vr1bench.types import Detections, Pair, Prediction, Request, Sample, Sampling, Status
 
@@ -218,7 +218,7 @@ class Job:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.dataset.ids)}
+        return {text_of(name): i for i, name in enumerate(self.dataset.ids)}
 
 
 def merged(parts: Sequence[Prediction]) -> Prediction:

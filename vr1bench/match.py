@@ -8,7 +8,7 @@ area range ignores is taken only where no other is left; a crowd box never fills
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -32,9 +32,9 @@ _EVERY_AREA = sum(1 << 10 * a for a in range(4))
 _REACHED = np.array([((1 << n) - 1) * _EVERY_AREA for n in range(11)], dtype=np.uint64)
 _ALL = np.uint64((1 << 40) - 1)
 
-# Pairs of boxes whose IoU is computed at a time: 64k x 8 B x ~15 arrays stay in the second-level cache, and memory
+# Pairs of boxes whose IoU is computed at a time: 16k x 8 B x ~15 arrays stay in the second-level cache, and memory
 # stays flat however many boxes share an image.
-_PAIRS_AT_ONCE = 1 << 16
+_PAIRS_AT_ONCE = 1 << 14
 
 
 class _Columns:
@@ -119,7 +119,7 @@ class Matches:
         row: (n,) the detection's row in the guesses.
         image: (n,) image rank.
         label: (n,) class index, ascending.
-        tier: (n,) 0 for the highest score of all detections, 1 for the next lower value, and so on: equal means tied.
+        tier: (n,) lower for higher scores, from 0; within a class equal means tied.
         rank: (n,) place among the detections of its image and class, from 0.
         hits: (n,) bits where it found gold that counts.
         ignored: (n,) bits where it counts neither way: it found a crowd or gold outside the area range, or found
@@ -252,6 +252,11 @@ def coco(truth: Truth, guesses: Guesses, max_dets: int = 100) -> Matches:
         order[final], kept.image[final], kept.label[final], tier[order][final], rank[final], hits[final],
         ignored[final], gold.image, gold.label, gold_ignored,
     )  # fmt: skip
+
+
+def joined(parts: Sequence[Matches]) -> Matches:
+    """Matches of ascending classes behind each other; `tier` then compares within a class only."""
+    return Matches(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Matches)))
 
 
 def _settle(found: Edges, gold: Truth, gold_ignored: Bits, kept: Guesses) -> tuple[Bits, Bits]:

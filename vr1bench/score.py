@@ -118,6 +118,7 @@ def _detect(
         counts = detection_counts(batch)
         right, guessed, gold = right + counts.right.sum(), guessed + counts.guessed.sum(), gold + counts.gold.sum()
     table = joined(parts)
+    parts.clear()
     found = ap(table.truth, table.guesses, len(table.labels), protocol.max_detections)
     total = Counts(*(np.array([count]) for count in (right, guessed, gold)))
     metrics = {name: _metric(value) for name, value in found.numbers.items()}

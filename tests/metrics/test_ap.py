@@ -96,7 +96,7 @@ def pycocotools(truth: Truth, guesses: Guesses, labels: int) -> COCOeval:
 
 def tie_by_definition(truth: Truth, guesses: Guesses, labels: int) -> tuple[float, float]:
     """AP_tie and AP50_tie the long way: pycocotools' matches, then a point after each whole group of equal scores."""
-    judge = pycocotools(truth, by_corners(guesses), labels)
+    judge = pycocotools(truth, guesses.take(by_corners(guesses)), labels)
     images = len(judge.params.imgIds)
     averages = np.full((labels, 10), -1.0)
     for label in range(labels):

@@ -31,13 +31,13 @@ def test_help_starts_fast(benchmark):
     assert ours < 1.5 * numpy
 
 
-def oracle_set(folder: Path, count: int) -> Path:
-    """A COCO set of many samples with three boxes each; the oracle opens no image."""
+def oracle_set(folder: Path, count: int, boxes: int = 3) -> Path:
+    """A COCO set of many samples with some boxes each; the oracle opens no image."""
     folder.mkdir()
     images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(count)]
     annotations = [
         {
-            "id": 1 + 3 * i + j,
+            "id": 1 + boxes * i + j,
             "image_id": i,
             "category_id": 1 + j,
             "bbox": [10 * j, 20, 100, 50],
@@ -45,7 +45,7 @@ def oracle_set(folder: Path, count: int) -> Path:
             "iscrowd": 0,
         }
         for i in range(count)
-        for j in range(3)
+        for j in range(boxes)
     ]
     categories = [{"id": 1 + j, "name": f"class {j}"} for j in range(10)]
     data = {"images": images, "annotations": annotations, "categories": categories}
@@ -66,9 +66,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 @pytest.mark.benchmark(group="memory")
-def test_memory_grows_little_with_samples(tmp_path, benchmark):
+@pytest.mark.parametrize("boxes", [1, 3])
+def test_memory_grows_little_with_samples(tmp_path, benchmark, boxes):
+    """Peak memory of the whole process, from reading the annotations to the result."""
+
     def peak(count: int) -> int:
-        folder = oracle_set(tmp_path / str(count), count)
+        folder = oracle_set(tmp_path / str(count), count, boxes)
         return int(subprocess.run([sys.executable, "-c", PEAK, str(folder)], capture_output=True, check=True).stdout)
 
     few, many = (peak(count) for count in SAMPLES)

@@ -16,24 +16,28 @@ A number without any gold to count (no large object in the set, say) is -1, as i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vr1bench.match import AREA_BITS, AREAS, THRESHOLDS, Bits, Guesses, Matches, Truth, coco
+from vr1bench.match import AREA_BITS, THRESHOLDS, Bits, Guesses, Matches, Truth, coco, joined
 from vr1bench.types import Bools, Floats, Ints
 
 # pycocotools' recall grid: 0.35 is 0.35000000000000003 on it, so comparisons must use these very floats.
 RECALLS = np.linspace(0.0, 1.0, 101)
 ABSENT = -1.0
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-_T, _A, _R = len(THRESHOLDS), len(AREAS), len(RECALLS)
+_T, _R = len(THRESHOLDS), len(RECALLS)
+_BOXES_AT_ONCE = 1 << 14
+"""Gold and detections that are matched at a time, in whole classes; a single class may be larger."""
+_POINTS_AT_ONCE = 1 << 16
+"""Detections times thresholds whose precision is computed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Precision and recall of every class, for A area ranges, T thresholds, K classes and R recalls.
+    """Precision and recall of every class, for A area ranges (4, or 1 for ties), T thresholds, K classes, R recalls.
 
     Attributes:
         precision: (A, T, K, R) interpolated precision at `RECALLS`; 0 where that recall is never reached.
@@ -42,10 +46,10 @@ class Curves:
         gold: (A, K) number of gold boxes that count; where it is 0 the other arrays mean nothing.
     """
 
-    precision: Floats
-    recall: Floats
-    recall_first: Floats
-    gold: Ints
+    precision: Floats = field(metadata={"classes": 2})
+    recall: Floats = field(metadata={"classes": 2})
+    recall_first: Floats = field(metadata={"classes": 2})
+    gold: Ints = field(metadata={"classes": 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +81,68 @@ def ap(truth: Truth, guesses: Guesses, n_labels: int, max_dets: int = 100) -> Av
         max_dets: Detections that count per image and class, the highest scores first; the recalls named `AR100`
             (and ARs, ARm, ARl) are those with `max_dets`.
     """
-    matches, matches_tie = coco(truth, guesses, max_dets), coco(truth, by_corners(guesses), max_dets)
-    plain, tied = curves(matches, n_labels), curves(matches_tie, n_labels, tie=True)
+    matches, plain = _by_class(truth, guesses, n_labels, max_dets, tie=False)
+    matches_tie, tied = _by_class(truth, guesses, n_labels, max_dets, tie=True)
     extra = {"AP_tie": _mean_precision(tied, 0), "AP50_tie": _mean_precision(tied, 0, slice(1))}
     return AveragePrecision(twelve(plain) | extra, _per_class(plain), _per_class(tied), matches, matches_tie)
 
 
 def coco_numbers(truth: Truth, guesses: Guesses, n_labels: int, max_dets: int = 100) -> dict[str, float]:
     """The twelve numbers alone."""
-    return twelve(curves(coco(truth, guesses, max_dets), n_labels))
+    return twelve(_by_class(truth, guesses, n_labels, max_dets, tie=False)[1])
 
 
-def by_corners(guesses: Guesses) -> Guesses:
-    """The same detections listed by their corners: the order of emission that AP_tie uses."""
-    return guesses.take(np.lexsort(guesses.boxes.T[::-1]))
+def _by_class(truth: Truth, guesses: Guesses, n_labels: int, max_dets: int, *, tie: bool) -> tuple[Matches, Curves]:
+    """Matching and curves, some classes at a time: classes do not know of each other, and memory stays flat."""
+    sizes = np.cumsum(np.bincount(truth.label, minlength=n_labels) + np.bincount(guesses.label, minlength=n_labels))
+    matches: list[Matches] = []
+    found: list[Curves] = []
+    low = 0
+    while low < n_labels or not found:
+        before = sizes[low - 1] if low else 0
+        high = max(low + 1, int(np.searchsorted(sizes, before + _BOXES_AT_ONCE, side="right")))
+        gold = truth.take(_rows_of(truth.label, low, high))
+        rows = _rows_of(guesses.label, low, high)
+        block = guesses.take(rows)
+        order = by_corners(block) if tie else np.arange(len(rows))
+        part = coco(gold, block.take(order), max_dets)
+        found.append(curves(replace(part, label=part.label - low, gold_label=part.gold_label - low), high - low, tie))
+        matches.append(replace(part, row=rows[order][part.row]))
+        low = high
+    columns = (([getattr(part, f.name) for part in found], f.metadata["classes"]) for f in fields(Curves))
+    return joined(matches), Curves(*(np.concatenate(parts, axis=axis) for parts, axis in columns))
+
+
+def by_corners(guesses: Guesses) -> Ints:
+    """Rows by corners (x1, y1, x2, y2): the order among equal scores that AP_tie uses in place of that of emission."""
+    return np.lexsort(guesses.boxes.T[::-1])
+
+
+def _rows_of(label: Ints, low: int, high: int) -> Ints:
+    """Rows whose class is in [low, high), in their order."""
+    return np.flatnonzero((label >= low) & (label < high))
 
 
 def curves(matches: Matches, n_labels: int, tie: bool = False) -> Curves:
-    """Precision and recall from matches; with `tie`, points only where the score changes within a class."""
-    counts_gold = np.stack([_per_label(matches.gold_label[matches.gold_ignored & m == 0], n_labels) for m in AREA_BITS])
-    precision, recall, recall_first = [], [], np.zeros((2, _T, n_labels))
-    for area, gold in enumerate(counts_gold):
-        hits = _true_positives(matches, area, n_labels, tie)
-        found = np.bincount(hits.cell, minlength=_T * n_labels).reshape(_T, n_labels)
-        precision.append(_interpolated(hits, found, gold))
-        recall.append(found / np.maximum(gold, 1))
-        if area == 0:
-            for i, first in enumerate((1, 10)):
-                early = np.bincount(hits.cell[hits.rank < first], minlength=_T * n_labels)
-                recall_first[i] = early.reshape(_T, n_labels) / np.maximum(gold, 1)
-    return Curves(np.stack(precision), np.stack(recall), recall_first, counts_gold)
+    """Precision and recall from matches; with `tie`, points only where the score changes within a class, area `all`."""
+    masks = AREA_BITS[:1] if tie else AREA_BITS
+    gold = np.stack([_per_label(matches.gold_label[matches.gold_ignored & mask == 0], n_labels) for mask in masks])
+    precision = np.zeros((len(masks), _T, n_labels, _R))
+    recall, recall_first = np.zeros((len(masks), _T, n_labels)), np.zeros((2, _T, n_labels))
+    # Thresholds do not know of each other: a few at a time keep the memory flat.
+    step = min(_T, max(1, _POINTS_AT_ONCE // max(1, len(matches))))
+    for area in range(len(masks)):
+        plane = _plane_of(matches, area, n_labels, tie)
+        for levels in (slice(low, min(low + step, _T)) for low in range(0, _T, step)):
+            shape = (levels.stop - levels.start, n_labels)
+            hits = _true_positives(plane, levels)
+            found = np.bincount(hits.cell, minlength=shape[0] * n_labels).reshape(shape)
+            precision[area, levels] = _interpolated(hits, found, gold[area])
+            recall[area, levels] = found / np.maximum(gold[area], 1)
+            for i, first in enumerate((1, 10) if area == 0 else ()):
+                early = np.bincount(hits.cell[hits.rank < first], minlength=shape[0] * n_labels).reshape(shape)
+                recall_first[i, levels] = early / np.maximum(gold[area], 1)
+    return Curves(precision, recall, recall_first, gold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +150,7 @@ class _Hits:
     """True positives of one area range, ordered by threshold, class, then score.
 
     Attributes:
-        cell: (m,) threshold index times K plus class index.
+        cell: (m,) threshold index, from the first of the chosen ones, times K plus class index.
         precision: (m,) of everything down to and including it. Where ties enter at once the false positives are those
             down to the end of its tie: the last true positive of the tie then has the tie's precision, the others less.
         rank: (m,) place among the detections of its image and class.
@@ -125,28 +161,56 @@ class _Hits:
     rank: Ints
 
 
-def _true_positives(matches: Matches, area: int, n_labels: int, tie: bool) -> _Hits:
-    """Precision at every true positive.
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One area range's verdicts, split so that thresholds cost little: most detections fare alike at all of them.
 
-    Nothing else need be looked at: between two of them precision falls and recall stands still, and the interpolated
-    precision is a maximum over everything to the right. The detections above are counted in two parts: those whose
-    verdict is the same at all thresholds once for all, the few others per threshold.
+    Attributes:
+        hits, ignored: (r,) ten bits of the uneven rows: those whose verdict depends on the threshold, or that hit.
+        label, rank: (r,) of the uneven rows.
+        class_start: (K,) where each class begins among the uneven rows.
+        last: (r,) the uneven row that is last to enter with each: itself, or the end of its tie.
+        even_above: (r,) false positives at every threshold that stand above the end of its tie, in its class.
     """
-    hits, ignored = _plane(matches.hits, area), _plane(matches.ignored, area)
+
+    hits: NDArray[np.uint16]
+    ignored: NDArray[np.uint16]
+    label: Ints
+    rank: Ints
+    class_start: Ints
+    last: Ints
+    even_above: Ints
+
+
+def _plane_of(matches: Matches, area: int, n_labels: int, tie: bool) -> _Plane:
+    hits, ignored = _ten_bits(matches.hits, area), _ten_bits(matches.ignored, area)
     uneven = (hits != 0) | ((ignored != 0) & (ignored != _FULL))
     rows = np.flatnonzero(uneven)
     even_count = _counts_from_0(~uneven & (ignored == 0))
-    count = _counts_from_0(~_flags(ignored[rows]))
     label, classes = matches.label[rows], np.arange(n_labels)
-    above_class = count[:, np.searchsorted(label, classes)] + even_count[np.searchsorted(matches.label, classes)]
-    level, at = np.nonzero(_flags(hits[rows]))
-    cell = level * n_labels + label[at]
-    last, last_row = at, rows[at]
+    last, last_row = np.arange(len(rows)), rows
     if tie:
         tied = matches.label * (1 + int(matches.tier.max(initial=0))) + matches.tier
-        last, last_row = _run_ends(tied[rows])[at], _run_ends(tied)[last_row]
-    counted = count.ravel()[level * count.shape[1] + last + 1] + even_count[last_row + 1] - above_class.ravel()[cell]
-    return _Hits(cell, _ordinals(cell) / (counted + np.spacing(1)), matches.rank[rows[at]])
+        last, last_row = _run_ends(tied[rows]), _run_ends(tied)[rows]
+    even_above = even_count[last_row + 1] - even_count[np.searchsorted(matches.label, classes)][label]
+    starts = np.searchsorted(label, classes)
+    return _Plane(hits[rows], ignored[rows], label, matches.rank[rows], starts, last, even_above)
+
+
+def _true_positives(plane: _Plane, levels: slice) -> _Hits:
+    """Precision at every true positive of some thresholds.
+
+    Nothing else need be looked at: between two of them precision falls and recall stands still, and the interpolated
+    precision is a maximum over everything to the right.
+    """
+    n_labels = len(plane.class_start)
+    count = _counts_from_0(~_flags(plane.ignored)[levels])
+    above_class = count[:, plane.class_start]
+    level, at = np.nonzero(_flags(plane.hits)[levels])
+    cell = level * n_labels + plane.label[at]
+    counted = count.ravel()[level * count.shape[1] + plane.last[at] + 1] - above_class.ravel()[cell]
+    counted = counted + plane.even_above[at]
+    return _Hits(cell, _ordinals(cell) / (counted + np.spacing(1)), plane.rank[at])
 
 
 def _interpolated(hits: _Hits, found: Ints, gold: Ints) -> Floats:
@@ -191,7 +255,7 @@ def _ordinals(cell: Ints) -> Ints:
 _FULL = np.uint16((1 << _T) - 1)
 
 
-def _plane(words: Bits, area: int) -> NDArray[np.uint16]:
+def _ten_bits(words: Bits, area: int) -> NDArray[np.uint16]:
     """The ten bits of one area range."""
     return (words >> np.uint64(_T * area)).astype(np.uint16) & _FULL
 

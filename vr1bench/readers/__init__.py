@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vr1bench.registry import Registry
 from vr1bench.types import Bools, Floats, Gold, Ints, Labels, Sample
+
+Packed = NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Dataset(Sequence[Sample]):
         folder: Where the images lie.
         sizes: (samples, 2) width and height in pixels.
         queries: What may be asked of each sample, or one tuple that serves all.
-        problems: The shipped question of each sample; empty where the data has none.
+        problems: The shipped question of each sample; None where the data has none.
         starts: (samples + 1,) where each sample's gold begins in the columns below.
         boxes, labels, crowd, areas, extents, annotation_ids: Gold columns, see `Gold`; labels index `vocabulary`.
         vocabulary: Names that `labels` index.
@@ -44,8 +47,8 @@ class Dataset(Sequence[Sample]):
         sha256: Of the annotation file.
     """
 
-    ids: Sequence[str]
-    names: Sequence[str]
+    ids: Packed
+    names: Packed
     folder: Path
     sizes: Ints
     queries: Sequence[tuple[str, ...]]
@@ -58,7 +61,7 @@ class Dataset(Sequence[Sample]):
     annotation_ids: Ints
     vocabulary: Labels
     sha256: str
-    problems: Sequence[str] = ()
+    problems: Packed | None = None
     warnings: dict[str, int] = field(default_factory=dict[str, int])
 
     def __len__(self) -> int:
@@ -77,8 +80,8 @@ class Dataset(Sequence[Sample]):
         index %= len(self)
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
         return Sample(
-            id=self.ids[index],
-            images=(self.folder / self.names[index],),
+            id=text_of(self.ids[index]),
+            images=(self.folder / text_of(self.names[index]),),
             width=int(self.sizes[index, 0]),
             height=int(self.sizes[index, 1]),
             queries=self.queries[index if len(self.queries) > 1 else 0],
@@ -90,11 +93,21 @@ class Dataset(Sequence[Sample]):
                 self.extents[rows],
                 self.annotation_ids[rows],
             ),
-            problem=self.problems[index] if self.problems else "",
+            problem="" if self.problems is None else text_of(self.problems[index]),
         )
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
+
+
+def packed(texts: Sequence[str]) -> Packed:
+    """Texts as one block of UTF-8: strings of their own would hold on to the memory that decoding a file took."""
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+
+
+def text_of(value: bytes) -> str:
+    """One packed text."""
+    return value.decode()
 
 
 Reader = Callable[[Files], Dataset]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers import Dataset, Files, sorted_by_sample
+from vr1bench.readers import Dataset, Files, packed, sorted_by_sample
 from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
 from vr1bench.types import Bools, Ints, boxes_of, labels_of
 
@@ -87,8 +87,8 @@ def read(source: Files) -> Dataset:
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     order, starts = sorted_by_sample(samples, len(ids))
     return Dataset(
-        ids=[str(image_id) for image_id in ids],
-        names=[image.file_name for image in images],
+        ids=packed([str(image_id) for image_id in ids]),
+        names=packed([image.file_name for image in images]),
         folder=source.images,
         sizes=sizes,
         queries=[tuple(dict.fromkeys(categories.values()))],

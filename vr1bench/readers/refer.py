@@ -11,7 +11,7 @@ import numpy as np
 
 from vr1bench.boxes import area
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers import Dataset, Files
+from vr1bench.readers import Dataset, Files, packed
 from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
 from vr1bench.types import boxes_of, labels_of
 
@@ -54,8 +54,8 @@ def read(source: Files) -> Dataset:
     refuse(path, np.array([not p for p in phrases]), "rows", "a sentence in normal_caption or problem", phrases)
     extents = area(boxes)
     return Dataset(
-        ids=[str(i) for i in range(len(rows))],
-        names=[row.image for row in rows],
+        ids=packed([str(i) for i in range(len(rows))]),
+        names=packed([row.image for row in rows]),
         folder=source.images,
         sizes=sizes,
         queries=[(phrase,) for phrase in phrases],
@@ -68,6 +68,6 @@ def read(source: Files) -> Dataset:
         annotation_ids=np.arange(1, len(rows) + 1),
         vocabulary=labels_of(phrases),
         sha256=sha256,
-        problems=[row.problem for row in rows],
+        problems=packed([row.problem for row in rows]),
         warnings=odd_boxes(boxes, sizes, extents),
     )

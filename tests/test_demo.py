@@ -62,7 +62,7 @@ def test_a_killed_vllm_run_goes_on(command, whole, tmp_path):
     assert 0 < kept < 400
 
     again = command(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    table, said = again.communicate(timeout=600)
+    _, said = again.communicate(timeout=600)
     assert again.returncode == 0, said[-3000:]
     for path, result in vr1bench.read_results(whole[0]):
         twin = vr1bench.read_result(tmp_path / path.relative_to(whole[0]))

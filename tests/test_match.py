@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vr1bench import match
+from vr1bench import assignment, match
 from vr1bench.boxes import iou
 from vr1bench.match import Guesses, Truth
 
@@ -21,7 +21,7 @@ names = st.lists(st.sampled_from(["cat", "dog"]), min_size=5, max_size=5).map(np
 
 @given(box_lists, box_lists)
 def test_hungarian_has_the_largest_sum(a: np.ndarray, b: np.ndarray) -> None:
-    found = match.hungarian(a, b)
+    found = assignment.hungarian(a, b)
     overlaps = iou(a, b) if len(a) <= len(b) else iou(a, b).T
     rows = range(len(overlaps))
     best = max(
@@ -34,7 +34,7 @@ def test_hungarian_has_the_largest_sum(a: np.ndarray, b: np.ndarray) -> None:
 
 @given(box_lists, box_lists, names, names, st.sampled_from([0.0, 0.3, 0.5]))
 def test_greedy_is_the_naive_loop(a: np.ndarray, b: np.ndarray, of_a: Any, of_b: Any, floor: float) -> None:
-    found = match.greedy(a, b, of_a[: len(a)], of_b[: len(b)], floor=floor)
+    found = assignment.greedy(a, b, of_a[: len(a)], of_b[: len(b)], floor=floor)
     overlaps = iou(a, b) * (of_a[: len(a), None] == of_b[None, : len(b)])
     expected: list[tuple[int, int, float]] = []
     while overlaps.size and overlaps.max() > 0 and overlaps.max() >= floor:
@@ -48,15 +48,15 @@ def test_greedy_and_hungarian_differ_where_they_should() -> None:
     # The best pair first leaves a poor one; the best sum takes two good ones.
     a = np.array([[0.0, 0, 10, 10], [4.0, 0, 14, 10]])
     b = np.array([[3.0, 0, 13, 10], [6.0, 0, 16, 10]])
-    assert match.greedy(a, b).a.tolist() == [1, 0]
-    assert match.hungarian(a, b).b.tolist() == [0, 1]
-    assert match.hungarian(a, b, floor=0.6).a.tolist() == [1]
+    assert assignment.greedy(a, b).a.tolist() == [1, 0]
+    assert assignment.hungarian(a, b).b.tolist() == [0, 1]
+    assert assignment.hungarian(a, b, floor=0.6).a.tolist() == [1]
 
 
 def test_labels_forbid_pairs() -> None:
     box = np.array([[0.0, 0, 10, 10]])
     cat, dog = np.array(["cat"]), np.array(["dog"])
-    for matcher in (match.hungarian, match.greedy):
+    for matcher in (assignment.hungarian, assignment.greedy):
         assert len(matcher(box, box, cat, dog)) == 0
         assert len(matcher(box, box, cat, cat)) == len(matcher(box, box)) == 1
         assert len(matcher(box, np.empty((0, 4)))) == len(matcher(np.empty((0, 4)), box)) == 0
@@ -71,7 +71,7 @@ def test_one_to_one_walks_down_the_list(pairs: list[tuple[int, int]]) -> None:
             taken_a.add(i)
             taken_b.add(j)
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    assert match.one_to_one(columns[:, 0], columns[:, 1]).tolist() == expected
+    assert assignment.one_to_one(columns[:, 0], columns[:, 1]).tolist() == expected
 
 
 @pytest.mark.parametrize("bound", [4, 2**40])

@@ -128,13 +128,19 @@ def _detect(
         "recall@0.5": Metric(value=total.recall),
     }
     per_class = {name: _metric(float(v)).value for name, v in zip(table.labels, found.per_class, strict=True)}
-    return metrics, per_class, _verified(table) if verify else {}
+    return metrics, per_class, _verified(table, protocol.max_detections) if verify else {}
 
 
-def _verified(table: Columns) -> dict[str, float]:
-    """The largest difference to each other engine, and its version in the name."""
+def _verified(table: Columns, max_detections: int) -> dict[str, float]:
+    """The largest difference to each other engine, and its version in the name.
+
+    Raises:
+        Vr1benchError: The protocol keeps another number of detections than the others' fixed 100.
+    """
     from vr1bench.metrics.verify import verify
 
+    if max_detections != 100:
+        raise Vr1benchError(f"cannot verify with max_detections={max_detections}: the other engines keep 100; drop one")
     opinions = verify(table.truth, table.guesses, len(table.labels))
     return {f"{name} {opinion['version']}": opinion["max_abs_diff"] for name, opinion in opinions.items()}
 

@@ -10,6 +10,7 @@ import pytest
 from engines.tiny import CONTEXT, SIZES, ask
 
 from vr1bench.engines import Engine
+from vr1bench.engines.prompts import wrong_frame
 from vr1bench.families import FAMILIES
 from vr1bench.types import Completion, Failure, PixelBudget, Request
 
@@ -138,6 +139,14 @@ def test_another_frame_than_the_familys_is_a_failure_with_both_numbers(engine: E
     assert "644x476" in failure.error
     assert "391 image tokens" in failure.error
     assert "made 234" in failure.error
+
+
+def test_a_frame_on_its_side_is_another_frame(photos: Photos) -> None:
+    family, request = FAMILIES["qwen2.5-vl"], ask(photos[300, 200], (300, 200))
+    assert wrong_frame(family, request, (280, 140), 50, (1, 10, 20)) is None
+    turned = wrong_frame(family, request, (280, 140), 50, (1, 20, 10))
+    assert turned is not None
+    assert "10x20 patches" in turned.error
 
 
 def test_a_request_without_an_image(engine: Engine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vr1bench.match import greedy
+from vr1bench.assignment import greedy
 from vr1bench.metrics import pointwise
 from vr1bench.types import Detections, Gold, Pair, Prediction, Sample, Status
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vr1bench import boxes, match
+from vr1bench.assignment import one_to_one
 from vr1bench.match import Guesses, Truth
 from vr1bench.metrics.columns import Columns, columns
 from vr1bench.types import Bools, Floats, Ints, Pair
@@ -88,7 +89,7 @@ def detection_counts(pairs: Sequence[Pair], threshold: float = 0.5) -> Counts:
     close = edges.iou >= threshold
     plain = np.flatnonzero(close & ~crowd)
     plain = plain[np.argsort(-edges.iou[plain], kind="stable")]
-    plain = plain[match.one_to_one(edges.guess[plain], edges.gold[plain])]
+    plain = plain[one_to_one(edges.guess[plain], edges.gold[plain])]
     right = _marked(edges.guess[plain], len(guesses))
     excused = _marked(edges.guess[close & crowd], len(guesses)) & ~right
     return Counts(
@@ -118,7 +119,7 @@ def greedy_counts(pairs: Sequence[Pair], threshold: float = 0.5) -> Counts:
     equal = truth.label[edges.gold] == guesses.label[edges.guess]
     close = np.flatnonzero(edges.iou >= threshold)
     close = close[np.lexsort((~equal[close], -edges.iou[close]))]
-    close = close[match.one_to_one(edges.guess[close], edges.gold[close])]
+    close = close[one_to_one(edges.guess[close], edges.gold[close])]
     right = guesses.image[edges.guess[close[equal[close]]]]
     return Counts(_per_image(right, found), _per_image(guesses.image, found), _per_image(truth.image, found))
 

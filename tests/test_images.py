@@ -189,3 +189,11 @@ def test_a_bomb_is_refused_unread(tmp_path: Path) -> None:
     path = png_of_size(tmp_path / "bomb.png", 60_000, 60_000)
     with pytest.raises(ImageError, match=rf"bomb\.png.*{MAX_PIXELS}"):
         load(path, (60_000, 60_000))
+
+
+def test_a_bomb_is_refused_even_where_pillows_own_bound_was_lifted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # some libraries do that on import
+    with pytest.raises(ImageError, match=f"60000x60000 pixels; expected at most {MAX_PIXELS}"):
+        load(png_of_size(tmp_path / "bomb.png", 60_000, 60_000))

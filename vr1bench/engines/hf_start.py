@@ -65,7 +65,7 @@ def start(options: EngineOptions) -> LoadedModel:
         from transformers.utils import logging as hf_logging
     except ImportError as error:
         raise Vr1benchError(
-            f"engine hf cannot be imported ({error}); install it: pip install 'vr1bench[hf]'"
+            f"engine hf cannot be imported ({error}); install it: uv sync --inexact --extra hf"
         ) from error
     args = dict(options.args)
     name = str(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))

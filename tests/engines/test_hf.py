@@ -12,7 +12,7 @@ from vr1bench.engines import ENGINES, Engine, EngineOptions
 from vr1bench.errors import Vr1benchError
 from vr1bench.types import Completion, PixelBudget, Request
 
-pytest.importorskip("transformers", reason="needs transformers: pip install 'vr1bench[hf]'")
+pytest.importorskip("transformers", reason="needs transformers: uv sync --inexact --extra hf")
 
 Options = Callable[..., EngineOptions]
 Photos = dict[tuple[int, int], Path]

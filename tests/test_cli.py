@@ -136,6 +136,17 @@ def test_usage_errors_are_one_line_and_exit_2(tmp_path, arguments, words):
     assert done.stdout == ""
 
 
+def test_no_engine_installed_says_how_to_get_one(coco_folder):
+    code = (
+        "import sys; sys.modules['vllm'] = sys.modules['transformers'] = None; sys.argv[0] = 'vr1bench';"
+        "from vr1bench.cli import main; main()"
+    )
+    words = ["run", "--model", "demo", "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no engine is installed; install one: uv sync" in done.stderr
+
+
 def test_list_names_everything():
     done = vr1bench("list")
     assert done.returncode == 0

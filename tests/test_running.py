@@ -79,6 +79,8 @@ def test_every_sample_is_counted_by_what_was_said(coco_folder):
     assert result.values.flags == {"duplicate": 1, "unknown label": 1}
     assert result.values.metrics["precision@0.5"].value == 2 / 4
     assert result.values.metrics["recall@0.5"].value == 2 / 3
+    assert result.values.metrics["greedy precision"].value == 2 / 4
+    assert result.values.metrics["greedy recall"].value == 2 / 4  # this count knows no crowd
     assert result.key.model == "someone"
 
 

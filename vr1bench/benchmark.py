@@ -23,8 +23,6 @@ from vr1bench.types import FrozenModel, PixelBudget, Sampling, ScoreRule, Task
 
 M = TypeVar("M", bound=FrozenModel)
 DEFINITIONS = Path(__file__).parent / "_benchmarks"
-DETECT_METRICS = ("AP", "AP50", "AP75", "AP_tie", "F1@0.5")
-REFER_METRICS = ("Acc@0.5", "Acc@0.75", "mean IoU")
 
 
 class Questions(FrozenModel):
@@ -123,11 +121,6 @@ class Benchmark(FrozenModel):
     splits: dict[str, Split]
     source: Source = Source()
     generated: bool = False
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What its results hold beside the primary metric, as people are shown it."""
-        return DETECT_METRICS if self.task == "detect" else REFER_METRICS
 
     def load(self, split: str, data_dir: Path | None) -> Dataset:
         """Reads a split.

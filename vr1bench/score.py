@@ -13,7 +13,15 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.ap import ABSENT, ap
 from vr1bench.metrics.columns import Columns, columns, joined
-from vr1bench.metrics.pointwise import Counts, accuracy, detection_counts, mean_iou, referring_ious
+from vr1bench.metrics.pointwise import (
+    Counts,
+    accuracy,
+    detection_counts,
+    greedy_counts,
+    mean_iou,
+    referring_ious,
+    summed,
+)
 from vr1bench.store import Metric, Values
 from vr1bench.types import Detections, Pair, Prediction
 
@@ -112,20 +120,23 @@ def _detect(
     pairs: Iterator[Pair], protocol: Protocol, verify: bool
 ) -> tuple[dict[str, Metric], dict[str, float | None], dict[str, float]]:
     parts: list[Columns] = []
-    right = guessed = gold = 0
+    own: list[Counts] = []
+    greedy: list[Counts] = []
     for batch in _batches(pairs):
         parts.append(columns(batch, protocol.ids))
-        counts = detection_counts(batch)
-        right, guessed, gold = right + counts.right.sum(), guessed + counts.guessed.sum(), gold + counts.gold.sum()
+        own.append(detection_counts(batch).total)
+        greedy.append(greedy_counts(batch).total)
     table = joined(parts)
     parts.clear()
     found = ap(table.truth, table.guesses, len(table.labels), protocol.max_detections)
-    total = Counts(*(np.array([count]) for count in (right, guessed, gold)))
+    total, greedy_total = summed(own), summed(greedy)
     metrics = {name: _metric(value) for name, value in found.numbers.items()}
     metrics |= {
         "F1@0.5": Metric(value=total.f1),
         "precision@0.5": Metric(value=total.precision),
         "recall@0.5": Metric(value=total.recall),
+        "greedy precision": Metric(value=greedy_total.precision),
+        "greedy recall": Metric(value=greedy_total.recall),
     }
     per_class = {name: _metric(float(v)).value for name, v in zip(table.labels, found.per_class, strict=True)}
     return metrics, per_class, _verified(table, protocol.max_detections) if verify else {}

@@ -57,6 +57,11 @@ class Counts:
     gold: Ints
 
     @property
+    def total(self) -> Counts:
+        """The sums over all samples, as counts of one."""
+        return Counts(*(np.array([column.sum()]) for column in (self.right, self.guessed, self.gold)))
+
+    @property
     def precision(self) -> float:
         """Right predictions by all; 0 where nothing was predicted."""
         return _share(int(self.right.sum()), int(self.guessed.sum()))
@@ -70,6 +75,13 @@ class Counts:
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 where nothing is right."""
         return _share(2 * int(self.right.sum()), int(self.guessed.sum()) + int(self.gold.sum()))
+
+
+def summed(parts: Sequence[Counts]) -> Counts:
+    """The counts of all parts behind each other; none at all are no samples."""
+    empty = np.empty(0, np.int64)
+    columns = ([part.right for part in parts], [part.guessed for part in parts], [part.gold for part in parts])
+    return Counts(*(np.concatenate([empty, *column]) for column in columns))
 
 
 def detection_counts(pairs: Sequence[Pair], threshold: float = 0.5) -> Counts:

@@ -120,6 +120,7 @@ def test_a_config_file_holds_options_and_the_command_line_wins(small, coco_folde
         (["run", "--config", "missing.toml"], "cannot read missing.toml"),
         (["score"], "expected run folders"),
         (["score", "nowhere"], "expected a run folder"),
+        (["score", "--coco-gt", "x", "--coco-results", "y", "--limit", "5"], "nothing else"),
         (["score", "--coco-gt", "x.json"], "go together"),
         (["score", "--coco-gt", "x.json", "--coco-results", "y.json"], "x.json"),
         (["board", "nowhere"], "is no folder"),
@@ -134,6 +135,30 @@ def test_usage_errors_are_one_line_and_exit_2(tmp_path, arguments, words):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_the_command_line_adds_to_and_wins_over_a_file(small, coco_folder):
+    path = coco_folder / "run.toml"
+    path.write_text('suite = "demo"\n[set]\nids = "as-shipped"\nmax_detections = 7\n')
+    done = vr1bench("run", "--config", path, *small, "--set", "max_detections=9")
+    assert done.returncode == 0, done.stderr
+    assert "standard[ids=as-shipped,max_detections=9]" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = f"{sys.executable} -m vr1bench.cli list | true; echo ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", code], capture_output=True, text=True).stdout == "0\n"
+
+
+def test_notes_say_what_was_broken(coco_folder):
+    path = coco_folder / "answers.jsonl"
+    rows = [{"sample_id": i, "text": '[{"bbox": [1, 2, 9999, 4], "label": "dog"}]'} for i in "357"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = vr1bench(
+        "run", "--model", "x", "--engine", "replay", "--engine-args", f"file={path}", "--family", "absolute",
+        "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out",
+    )  # fmt: skip
+    assert "note: small: boxes in answers: 3 clipped" in done.stderr
 
 
 def test_no_engine_installed_says_how_to_get_one(coco_folder):

@@ -165,6 +165,7 @@ def test_limits_have_columns_of_their_own_and_share_records(coco_folder):
         ({"engine": "hf", "model": "no/such/model"}, "no such folder"),
         ({"engine": "replay"}, "needs a file of answers"),
         ({"suite": "demo"}, "not both"),
+        ({"verify": True, "overrides": {"max_detections": 10}}, "cannot verify"),
     ],
 )
 def test_what_is_named_wrong_is_said(coco_folder, options, words):
@@ -173,9 +174,139 @@ def test_what_is_named_wrong_is_said(coco_folder, options, words):
     assert not list((coco_folder / "out").rglob("records.jsonl"))
 
 
+def test_scoring_needs_no_pictures_and_the_answers_replay(coco_folder):
+    (first,) = small(coco_folder)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    for picture in coco_folder.glob("*.png"):
+        picture.unlink()
+    assert vr1bench.rescore(run)[0].values == first.values
+    options = {"engine": "replay", "model": "twin", "engine_args": {"file": str(run / "records.jsonl")}}
+    (again,) = small(coco_folder, **options)
+    assert again.values.metrics == first.values.metrics
+
+
+def test_answers_of_one_class_a_prompt_replay(coco_folder):
+    one = {"protocol": "qwen2.5", "overrides": {"ids": "fixed"}}
+    (first,) = small(coco_folder, **one)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    options = {"engine": "replay", "model": "twin", "engine_args": {"file": str(run / "records.jsonl")}}
+    assert small(coco_folder, **one, **options)[0].values.metrics == first.values.metrics
+
+
+def test_a_box_of_another_class_than_the_prompts_counts_for_none(coco_folder):
+    cat = json.dumps([box(5, 5, 35.5, 25, "cat")])
+    rows = [{"sample_id": i, "query": q, "text": "[]"} for i in "357" for q in ("dog", "cat")]
+    rows[0]["text"] = cat
+    (result,) = small(coco_folder, protocol="qwen2.5", **answers(coco_folder, rows))
+    assert result.values.per_class["cat"] == 0.0
+    assert result.values.metrics["recall@0.5"].value == 0.0
+    assert result.values.flags == {"unknown label": 1}
+
+
+def test_what_was_finished_is_told_when_another_benchmark_is_not(coco_folder):
+    (coco_folder / "two.toml").write_text((coco_folder / "small.toml").read_text().replace("small", "two"))
+    image = json.loads((coco_folder / "gold.json").read_text())["images"][0]
+    other = {"images": [{**image, "id": 99}], "annotations": [], "categories": [{"id": 1, "name": "dog"}]}
+    (coco_folder / "other.json").write_text(json.dumps(other))
+    (coco_folder / "two.toml").write_text((coco_folder / "two.toml").read_text().replace("gold.json", "other.json"))
+    options = answers(coco_folder, [{"sample_id": i, "text": "[]"} for i in "357"])
+    with pytest.raises(vr1bench.IncompleteError, match="two: 1 answers missing") as caught:
+        vr1bench.run(
+            benchmark=[str(coco_folder / name) for name in ("two.toml", "small.toml")],
+            data_dir=coco_folder, output=coco_folder / "out", family="absolute", **options,
+        )  # fmt: skip
+    assert [result.key.benchmark for result in caught.value.results] == ["small"]
+
+
+def test_a_fields_own_value_changes_no_name(coco_folder):
+    (first,) = small(coco_folder, overrides={"ids": "fixed", "max_detections": 100}, scores="constant")
+    (second,) = small(coco_folder, scores="order")
+    (third,) = small(coco_folder, overrides={"max_detections": 10, "max_pixels": 400_000})
+    assert first.key.protocol == second.key.protocol == "standard"
+    assert (first.key.scores, second.key.scores) == ("constant", "order")
+    assert third.key.protocol == "standard[max_detections=10,max_pixels=400000]"
+    whole = small(coco_folder, limit=3)[0]
+    assert whole.values.fingerprint == first.values.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("detect", "refer"), "no question"),
+        (('"detect"', '"detect"\nprimary = "foo"'), "unknown metric"),
+        (('"small"', '"../escape"'), "name"),
+        (('"small"', '"runs/x"'), "is taken"),
+        (('["gold.json"]', "[]"), "annotations"),
+        (('"coco"', '"cocoa"'), "did you mean 'coco'"),
+        (('"coco"', '"coco"\ncolour = 1'), "unknown field"),
+        (("=", ":"), "not valid TOML"),
+    ],
+)
+def test_a_wrong_definition_is_refused(coco_folder, change, words):
+    path = coco_folder / "small.toml"
+    path.write_text(path.read_text().replace(*change))
+    if words == "no question":  # a referring set is read by another reader
+        words = "Expected `array`"
+        path.write_text(path.read_text().replace('"coco"', '"rec"'))
+    with pytest.raises(Vr1benchError, match=words):
+        small(coco_folder)
+    assert not list((coco_folder / "out").rglob("records.jsonl"))
+
+
+def test_two_benchmarks_of_one_name_are_refused(coco_folder):
+    (coco_folder / "two.toml").write_text((coco_folder / "small.toml").read_text() + "samples = 3\n")
+    with pytest.raises(Vr1benchError, match="two different benchmarks"):
+        vr1bench.run(
+            "demo", benchmark=[str(coco_folder / name) for name in ("two.toml", "small.toml")], data_dir=coco_folder,
+            engine="oracle", family="absolute", output=coco_folder / "out",
+        )  # fmt: skip
+
+
+def test_an_empty_run_folder_is_incomplete(coco_folder):
+    small(coco_folder)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    (run / "records.jsonl").unlink()
+    with pytest.raises(vr1bench.IncompleteError, match="3 answers are missing"):
+        vr1bench.rescore(run)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "expected an object"),
+        ('{"text": "x"}', "expected `sample_id`"),
+        ('{"sample_id": 3}', "text: Field required"),
+        ('{"sample_id": 3, "text": "x", "finish": "foo"}', "finish"),
+        ('{"sample_id": 3, "text": "x", "fed_width": -1}', "fed_width"),
+    ],
+)
+def test_a_wrong_row_of_answers_is_said(coco_folder, row, words):
+    options = answers(coco_folder, [])
+    (coco_folder / "answers.jsonl").write_text(row + "\n")
+    with pytest.raises(Vr1benchError, match=words):
+        small(coco_folder, **options)
+
+
+def test_half_a_surrogate_in_an_answer_is_kept_as_a_question_mark(coco_folder):
+    rows = [{"sample_id": i, "text": "None \ud800"} for i in "357"]
+    assert small(coco_folder, **answers(coco_folder, rows))[0].values.counts == {"none": 3}
+
+
+def test_somebodys_own_json_among_the_results_is_passed_over(coco_folder):
+    small(coco_folder)
+    (coco_folder / "out" / "notes.json").write_text("{}")
+    assert len(list(vr1bench.read_results(coco_folder / "out"))) == 1
+
+
 def test_missing_data_says_where_to_put_it(tmp_path):
     with pytest.raises(Vr1benchError, match=r"expected .*Raccoon.*--data-dir"):
         vr1bench.run("demo", benchmark="odinw/Raccoon", engine="oracle", data_dir=tmp_path, output=tmp_path)
+
+
+def test_an_engine_option_that_nobody_knows_is_refused(coco_folder):
+    with pytest.raises(Vr1benchError, match="unknown option of engine oracle 'foo'"):
+        small(coco_folder, engine_args={"foo": 1})
 
 
 def big_set(folder: Path, count: int) -> None:

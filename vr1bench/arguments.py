@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vr1bench.errors import Vr1benchError
 
@@ -16,6 +16,9 @@ ALIASES = {
     "--output-path": "--output",
 }
 """lm-evaluation-harness's names for the same things; `_` and `-` are one in every option."""
+
+WHAT = {"--suite", "--benchmark"}
+"""Two ways to say what to run: either on the command line replaces both in a file."""
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:
@@ -69,15 +72,17 @@ def _options(path: Path, given: Sequence[str]) -> list[str]:
     from vr1bench.benchmark import read_toml
 
     named = {argument.partition("=")[0] for argument in given}
+    if named & WHAT:
+        named |= WHAT
     options: list[str] = []
     for name, value in read_toml(path).items():
         (option,) = normalised([f"--{name}"])
-        if option in named:
+        if isinstance(value, dict):  # added up: what the command line says comes later and wins
+            options += [part for k, v in cast("dict[str, Any]", value).items() for part in (option, f"{k}={_text(v)}")]
+        elif option in named:
             continue
-        if isinstance(value, bool):
+        elif isinstance(value, bool):
             options += [option] if value else []
-        elif isinstance(value, dict):
-            options += [part for k, v in value.items() for part in (option, f"{k}={_text(v)}")]
         else:
             options += [part for v in (value if isinstance(value, list) else [value]) for part in (option, str(v))]
     return options

@@ -22,6 +22,14 @@ from vr1bench.registry import unknown
 from vr1bench.types import FrozenModel, PixelBudget, Sampling, ScoreRule, Task
 
 M = TypeVar("M", bound=FrozenModel)
+METRICS: dict[Task, tuple[str, ...]] = {
+    "detect": (
+        *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+        *("AP_tie", "AP50_tie", "F1@0.5", "precision@0.5", "recall@0.5", "greedy precision", "greedy recall"),
+    ),
+    "refer": ("Acc@0.5", "Acc@0.75", "mean IoU"),
+}
+"""What a result of each task holds; the first is its primary metric unless the definition names another."""
 DEFINITIONS = Path(__file__).parent / "_benchmarks"
 
 
@@ -95,7 +103,7 @@ class Split(FrozenModel):
         samples: Expected number of samples; 0 where nobody published it.
     """
 
-    annotations: tuple[str, ...]
+    annotations: tuple[str, ...] = Field(min_length=1)
     images: str = "."
     samples: int = 0
 
@@ -113,7 +121,7 @@ class Source(FrozenModel):
 class Benchmark(FrozenModel):
     """What is measured. One TOML in `benchmarks/`."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$")
     task: Task
     reader: str
     primary: str = ""
@@ -243,29 +251,44 @@ def suite(name: str) -> list[Benchmark]:
 
 
 def protocol(name: str, changes: Mapping[str, Any]) -> Protocol:
-    """A protocol with single fields overridden (`--set`); its name then says so.
-
-    `min_pixels` and `max_pixels` stand for the pixel budget's fields.
+    """A protocol with single fields overridden (`--set`).
 
     Raises:
         Vr1benchError: The protocol or a field is unknown, or a value is bad.
     """
     if name not in protocols():
         raise unknown("protocol", name, protocols())
-    base = protocols()[name]
-    if not changes:
-        return base
+    return changed(protocols()[name], changes)
+
+
+def changed(base: Protocol, changes: Mapping[str, Any]) -> Protocol:
+    """A protocol with fields overridden; its name then says which, beside the score rule, which results name apart.
+
+    `min_pixels` and `max_pixels` stand for the pixel budget's fields.
+
+    Raises:
+        Vr1benchError: A field is unknown, or a value is bad.
+    """
     values = base.model_dump()
+    plain = set(Protocol.model_fields) - {"name", "about", "pixels", "questions", "by_family"}
     for field, value in changes.items():
         if field in PixelBudget.model_fields:
             values["pixels"][field] = value
-        elif field in Protocol.model_fields and field not in {"name", "about", "pixels", "questions", "by_family"}:
+        elif field in plain:
             values[field] = value
         else:
-            plain = set(Protocol.model_fields) - {"name", "about", "pixels", "questions", "by_family"}
             raise unknown("protocol field", field, sorted(plain | set(PixelBudget.model_fields)))
-    said = ",".join(f"{field}={value}" for field, value in sorted(changes.items()))
-    return validated(Protocol, {**values, "name": f"{name}[{said}]"}, "--set")
+    made = validated(Protocol, values, "--set")
+    name = base.name.partition("[")[0]
+    told, origin = _told(made), _told(protocols().get(name, base))
+    said = ",".join(f"{field}={value}" for field, value in sorted(told.items()) if value != origin[field])
+    return made.model_copy(update={"name": f"{name}[{said}]" if said else name})
+
+
+def _told(rule: Protocol) -> dict[str, Any]:
+    """The fields that a changed protocol's name tells of."""
+    values = rule.model_dump(exclude={"name", "about", "scores", "questions", "by_family"})
+    return values | values.pop("pixels")
 
 
 def fingerprint(*parts: object) -> str:
@@ -282,5 +305,9 @@ def _load(path: Path) -> Benchmark:
     benchmark = validated(Benchmark, read_toml(path), str(path))
     if benchmark.split not in benchmark.splits:
         raise Vr1benchError(f"{path}: split {benchmark.split!r} is not among its splits: {', '.join(benchmark.splits)}")
-    primary = benchmark.primary or ("AP" if benchmark.task == "detect" else "Acc@0.5")
+    if benchmark.name.split("/")[0] == "runs":
+        raise Vr1benchError(f"{path}: the name {benchmark.name!r} is taken: run folders lie under runs/; choose another")
+    primary = benchmark.primary or METRICS[benchmark.task][0]
+    if primary not in METRICS[benchmark.task]:
+        raise unknown(f"metric of {path}", primary, METRICS[benchmark.task])
     return benchmark.model_copy(update={"primary": primary})

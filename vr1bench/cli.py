@@ -5,6 +5,8 @@ Exit codes: 0 good, 1 incomplete, 2 usage or data, 3 not comparable, 130 interru
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,16 +83,14 @@ def run(
         raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
     engine_options = pairs(engine_args, "--engine-args")
     if batch_size is not None and engine == "hf":
-        engine_options.setdefault("batch_size", batch_size if batch_size == "auto" else int(batch_size))
+        engine_options = pairs([f"batch_size={batch_size}"], "--batch-size") | engine_options
     elif batch_size is not None:
         typer.echo("note: --batch-size is ignored: this engine fills its batches continuously (see --window)", err=True)
-    names = suite.split(",") if suite and "," in suite else None
-
     try:
         results = run_model(
             model,
-            None if names else suite,
-            names or benchmark,
+            suite,
+            benchmark,
             engine=engine,
             family=family,
             protocol=protocol,
@@ -132,21 +132,22 @@ def score(
     from vr1bench.arguments import pairs
 
     if coco_gt or coco_results:
-        if not (coco_gt and coco_results) or run_dirs:
-            raise Vr1benchError("--coco-gt and --coco-results go together, and without run folders")
+        if not (coco_gt and coco_results) or run_dirs or protocol or scores or limit or data_dir or verify:
+            raise Vr1benchError("--coco-gt and --coco-results go together, with --set and --json and nothing else")
         _score_coco(coco_gt, coco_results, pairs(changes, "--set"), as_json)
         return
     if not run_dirs:
         raise Vr1benchError("expected run folders, or --coco-gt with --coco-results")
+    from vr1bench.board import run_table, write_leaderboard
     from vr1bench.rescoring import rescore
 
     overrides = pairs(changes, "--set") | ({"scores": scores} if scores else {})
     found = [rescore(folder, protocol, overrides, data_dir, limit=limit, verify=verify) for folder in run_dirs]
     results = [result for result, _ in found]
-    if as_json:
-        typer.echo("[" + ",\n".join(result.model_dump_json() for result in results) + "]")
-        return
-    _report(results, found[0][1])
+    for output in dict.fromkeys(output for _, output in found):
+        write_leaderboard(output)
+    _say("[" + ",\n".join(r.model_dump_json() for r in results) + "]" if as_json else run_table(results))
+    _notes(results)
 
 
 @app.command(epilog="Example: vr1bench board results --format csv > results.csv")
@@ -165,9 +166,9 @@ def board(
     if not results.is_dir():
         raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
     if write:
-        typer.echo(str(write_leaderboard(results)))
+        _say(str(write_leaderboard(results)))
     else:
-        typer.echo(FORMATS[form]([result for _, result in read_results(results)]), nl=False)
+        _say(FORMATS[form]([result for _, result in read_results(results)]).rstrip("\n"))
 
 
 @app.command(name="list", epilog="Example: vr1bench list benchmarks")
@@ -180,7 +181,7 @@ def list_(
 
     if what and what not in SECTIONS:
         raise unknown("kind of thing", what, SECTIONS)
-    typer.echo("\n\n".join(SECTIONS[name]() for name in ([what] if what else SECTIONS)))
+    _say("\n\n".join(SECTIONS[name]() for name in ([what] if what else SECTIONS)))
 
 
 @app.command()
@@ -189,7 +190,7 @@ def doctor(data_dir: DataDir = None) -> None:
     from vr1bench.doctor import examine, table
 
     findings = examine(data_dir)
-    typer.echo(table(findings))
+    _say(table(findings))
     if any(finding.verdict == "missing" for finding in findings):
         raise typer.Exit(1)
 
@@ -199,14 +200,32 @@ def _report(results: Sequence[Result], output: Path) -> None:
 
     if not results:
         return
-    typer.echo(run_table(results))
-    for result in results:
-        for what, count in result.values.warnings.items():
-            typer.echo(f"note: {result.key.benchmark}: {count} {what}", err=True)
-        for name, difference in result.values.verified.items():
-            typer.echo(f"verified: {result.key.benchmark}: {name} differs by at most {difference:.1e}", err=True)
     path = write_leaderboard(output)
+    _say(run_table(results))
+    _notes(results)
     typer.echo(f"\nresults in {output}/, records in {output}/runs/, leaderboard {path}", err=True)
+
+
+def _notes(results: Sequence[Result]) -> None:
+    """What a table does not hold, on stderr: odd gold, broken items of answers, other engines' agreement."""
+    for result in results:
+        name, values = result.key.benchmark, result.values
+        for what, count in values.warnings.items():
+            typer.echo(f"note: {name}: {count} {what}", err=True)
+        if values.broken or values.flags:
+            said = ", ".join(f"{count} {what}" for what, count in {**values.broken, **values.flags}.items())
+            typer.echo(f"note: {name}: boxes in answers: {said}", err=True)
+        for engine, difference in values.verified.items():
+            typer.echo(f"verified: {name}: {engine} differs by at most {difference:.1e}", err=True)
+
+
+def _say(text: str) -> None:
+    """Prints to stdout; a reader that left (`| head`) is no error."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _score_coco(gt: Path, results: Path, changes: dict[str, Any], as_json: bool) -> None:
@@ -222,10 +241,10 @@ def _score_coco(gt: Path, results: Path, changes: dict[str, Any], as_json: bool)
             raise unknown("field for COCO files", field, ["ids"])
     numbers = coco_eval(gt, results, **changes)
     if as_json:
-        typer.echo(json.dumps(numbers, indent=1))
+        _say(json.dumps(numbers, indent=1))
     else:
         rows = [[name, f"{value:.4f}"] for name, value in numbers.items()]
-        typer.echo(tabulate(rows, headers=["metric", "value"], disable_numparse=True))
+        _say(tabulate(rows, headers=["metric", "value"], disable_numparse=True))
 
 
 def main() -> None:
@@ -238,14 +257,14 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # `vr1bench list | head`
-        sys.exit(0)
     except Exception as error:
         sys.exit(_exit_code(error))
 
 
 def _exit_code(error: Exception) -> int:
     """Says what went wrong and gives the exit code; an error of our own making keeps its traceback."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = Vr1benchError(f"cannot write: {error.strerror}; free space and type the same command again")
     if isinstance(error, Vr1benchError):
         typer.echo(f"error: {error}", err=True)
         return error.exit_code

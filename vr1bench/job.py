@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vr1bench.benchmark import Benchmark, Protocol, fingerprint
+from vr1bench.benchmark import Benchmark, Protocol, Source, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.model import Model
@@ -98,10 +98,10 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What makes two records of this job comparable: everything that decides what is asked, of whom."""
         return {
-            "benchmark": self.benchmark.model_dump(mode="json"),
+            "benchmark": self._definition.model_dump(mode="json"),
             "split": self.split,
             "data_sha256": self.dataset.sha256,
-            "protocol": self.protocol.model_dump(mode="json"),
+            "protocol": self._rule.model_dump(mode="json"),
             "model": {"name": self.model.name, "revision": self.model.revision, "step": self.model.step},
             "family": self.family.name,
             "engine": self.engine,
@@ -111,14 +111,32 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """sha256 of everything in the definitions that can change the score."""
-        return fingerprint(self.benchmark, self.split, self.limit, self.protocol, self.family.name, self.sampling)
+        return fingerprint(self._definition, self.key.split, self._rule, self.family.name, self.sampling)
+
+    @cached_property
+    def _definition(self) -> Benchmark:
+        """The benchmark without what cannot change a score: where the data comes from, and other splits."""
+        splits = {self.split: self.benchmark.splits[self.split]}
+        return self.benchmark.model_copy(update={"source": Source(), "splits": splits, "split": self.split})
+
+    @cached_property
+    def _rule(self) -> Protocol:
+        """The protocol without its description."""
+        return self.protocol.model_copy(update={"about": ""})
 
     @property
     def max_image_tokens(self) -> int:
         """Image tokens of the largest image that will be asked about; 0 where the family cannot tell."""
         sizes = {(int(w), int(h)) for w, h in self.dataset.sizes[: self.count]}
-        fed = (self.family.fed_size(*size, self.protocol.pixels) for size in sizes)
-        return max((self.family.image_tokens(*size) or 0 for size in fed), default=0)
+        fed = (self._fed_size(*size) for size in sizes)
+        return max((self.family.image_tokens(*size) or 0 for size in fed if size), default=0)
+
+    def _fed_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """The fed size; None for an image that the family cannot be fed, which the engine then says of its request."""
+        try:
+            return self.family.fed_size(width, height, self.protocol.pixels)
+        except ValueError:
+            return None
 
     def samples(self) -> Iterator[Sample]:
         """The samples, in the pinned order."""
@@ -128,7 +146,7 @@ class Job:
         """The questions of one sample: one, one a class, or none where the protocol asks only for what is there.
 
         Raises:
-            Vr1benchError: The protocol has no words for this task, or the image cannot be fed to this family.
+            Vr1benchError: The protocol has no words for this task.
         """
         if self.benchmark.task == "refer":
             asked: list[tuple[str, ...]] = [sample.queries]
@@ -141,10 +159,7 @@ class Job:
             present = set(sample.gold.labels.tolist())
             asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
             texts = [self._words("one").replace("{label}", query) for (query,) in asked]
-        try:
-            fed = self.family.fed_size(sample.width, sample.height, self.protocol.pixels)
-        except ValueError as error:
-            raise Vr1benchError(f"{self.benchmark.name}: sample {sample.id}: {error}") from error
+        fed = self._fed_size(sample.width, sample.height) or (sample.width, sample.height)
         return [self._request(sample, q, self.family.wrap(text, fed)) for q, text in zip(asked, texts, strict=True)]
 
     def pending(self, journal: Journal) -> Iterator[Request]:
@@ -198,13 +213,13 @@ class Job:
         )
 
     def _request_key(self, sample: Sample, messages: Sequence[Any]) -> str:
-        """32 hex digits over model revision, messages, image (name and length) and sampling.
+        """32 hex digits over model revision, messages, image and sampling.
 
-        An image counts by its name below the data and its length in bytes: reading every byte would make resuming
-        as slow as running. The sample's id keeps two rows apart that ask the same of one image.
+        An image counts by its name below the data: reading every byte would make resuming as slow as running, and
+        scoring must not need the pictures. The sample's id keeps rows apart that ask the same of one image.
         """
-        images = [(str(path).removeprefix(self._folder), _length(path)) for path in sample.images]
-        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(images))
+        names = [str(path).removeprefix(self._folder) for path in sample.images]
+        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(names))
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     @cached_property
@@ -249,11 +264,3 @@ def merged(parts: Sequence[Prediction]) -> Prediction:
 def file_name(text: str) -> str:
     """Text as one path component: only separators and control characters are replaced."""
     return re.sub(r"[/\\\x00-\x1f]+", "_", text)
-
-
-def _length(path: Path) -> int:
-    """Bytes of a file; -1 where it is missing (the engine will say so)."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

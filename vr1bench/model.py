@@ -56,6 +56,7 @@ def load(name: str) -> Model:
     Raises:
         Vr1benchError: There is no such folder and no hub repository of that name can be read.
     """
+    name = name.rstrip("/") or name
     folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():

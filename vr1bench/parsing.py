@@ -33,7 +33,10 @@ def parse(
     for name, pair in (("size", size), ("input_size", input_size or size)):
         if len(pair) != 2 or min(pair) <= 0:
             raise Vr1benchError(f"{name}: expected a positive (width, height) in pixels, got {pair}")
-    fed = input_size or chosen.fed_size(*size, None)
+    try:
+        fed = input_size or chosen.fed_size(*size, None)
+    except ValueError as error:
+        raise Vr1benchError(f"size {size}: {error}; pass input_size") from error
     request = Request("", "", (), *size, tuple(queries), (), Sampling())
     prediction = chosen.parse(Completion(text=text, fed_width=fed[0], fed_height=fed[1]), request)
     if not queries:

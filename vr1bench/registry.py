@@ -54,6 +54,11 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._plugins[name].load()
         raise unknown(self.kind, name, self)
 
+    def check(self, name: str) -> None:
+        """Raises the error that lists the known ones, where nobody has this name; imports nothing."""
+        if name not in self:
+            raise unknown(self.kind, name, self)
+
     def __contains__(self, name: object) -> bool:
         return name in self.builtin or name in self._plugins
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vr1bench.benchmark import Benchmark, Protocol, protocol, validated
+from vr1bench.benchmark import Benchmark, Protocol, changed, protocol, validated
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.job import ASKING_FIELDS, Job
 from vr1bench.model import Model
 from vr1bench.running import finished
+from vr1bench.score import check_verifiable
 from vr1bench.store import Journal, Result, read_run
 from vr1bench.types import Sampling
 
@@ -48,6 +49,8 @@ def rescore(
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
     wanted = _judging(stored, protocol_name, changes or {})
+    if verify:
+        check_verifiable(wanted)
     root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
     dataset = benchmark.load(identity["split"], root)
     if dataset.sha256 != identity["data_sha256"]:
@@ -62,9 +65,10 @@ def rescore(
     )  # fmt: skip
     with Journal(folder, identity) as journal:
         missing = sum(1 for _ in job.pending(journal))
-        if missing and limit is None and len(journal):
+        if missing:
             raise IncompleteError(
-                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it", []
+                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
+                "score fewer samples with --limit"
             )
         return finished(job, journal, 0.0, {}, verify=verify), job.output
 
@@ -88,9 +92,7 @@ def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any]) -> 
     Raises:
         NotComparableError: It asks something else, or needs log-probabilities that were not kept.
     """
-    base, _, said = stored.name.partition("[")
-    kept = dict(part.split("=", 1) for part in said.rstrip("]").split(",")) if said and name is None else {}
-    wanted = protocol(name or base, {**kept, **changes})
+    wanted = protocol(name, changes) if name else changed(stored, changes)
     for field in ASKING_FIELDS:
         if getattr(wanted, field) != getattr(stored, field):
             raise NotComparableError(

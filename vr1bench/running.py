@@ -20,13 +20,13 @@ from tqdm import tqdm
 from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
 from vr1bench.board import percent
-from vr1bench.engines import ENGINES, EngineOptions
+from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.job import Job
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
-from vr1bench.score import score
+from vr1bench.score import check_verifiable, score
 from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
 from vr1bench.types import Completion, Failure, Record, Request
 
@@ -101,7 +101,7 @@ def run(
     jobs = plan(
         model, suite, benchmark, engine=engine, family=family, protocol=protocol, split=split, limit=limit,
         changes=changes, data_dir=data_dir, output=output, seed=seed, gen_args=gen_args or {},
-        engine_args=engine_args or {},
+        engine_args=engine_args or {}, verify=verify,
     )  # fmt: skip
     return execute(
         jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result
@@ -124,6 +124,7 @@ def plan(
     seed: int,
     gen_args: Mapping[str, Any],
     engine_args: Mapping[str, Any],
+    verify: bool = False,
 ) -> list[Job]:
     """Everything that can be checked before a model is loaded, as jobs; arguments as in `run`.
 
@@ -133,8 +134,7 @@ def plan(
     if limit is not None and limit < 1:
         raise Vr1benchError(f"--limit {limit}: expected 1 or more samples")
     chosen_engine = engines.default() if engine == "auto" else engine
-    if chosen_engine not in ENGINES:
-        ENGINES[chosen_engine]  # raises the error that lists the known ones
+    ENGINES.check(chosen_engine)
     subject = _subject(model, chosen_engine, engine_args)
     asks = chosen_engine not in LOOKUP_ENGINES
     config = subject.config if asks else _config_of(model) if family == "auto" else {}
@@ -143,6 +143,8 @@ def plan(
         name = chosen_family.name
         subject = Model(f"oracle-{name}", "", hashlib.sha256(name.encode()).hexdigest()[:40])
     rule = definitions.protocol(protocol, changes)
+    if verify:
+        check_verifiable(rule)
     sampling = rule.sampling(gen_args, seed)
     root = Path(data_dir).expanduser().resolve() if data_dir else None
     jobs: list[Job] = []
@@ -192,7 +194,13 @@ def execute(
             on_result(result)
 
     with ExitStack() as stack:
-        _ask([_open(job, stack) for job in jobs], engine_args, window, progress, finish)
+        doing = [_open(job, stack) for job in jobs]
+        try:
+            _ask(doing, engine_args, window, progress, finish)
+        except IncompleteError as error:
+            error.results = [results[job.benchmark.name] for job in jobs if job.benchmark.name in results]
+            raise
+    missing += [f"{one.job.benchmark.name}: {one.waiting} answers missing" for one in doing if one.waiting]
     ordered = [results[job.benchmark.name] for job in jobs if job.benchmark.name in results]
     if missing:
         raise IncompleteError("\n".join([*missing, "type the same command again to ask just these"]), ordered)
@@ -254,6 +262,7 @@ class _Asking:
             Record(
                 key=request.key,
                 sample_id=request.sample_id,
+                query=request.queries[0] if len(request.queries) == 1 else "",
                 completion=answer if good else None,
                 failure=None if good else answer,
             )
@@ -291,7 +300,7 @@ def _ask(
     last = time.perf_counter()
     try:
         with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar:
-            for request, answer in engine.generate(asking.requests()):
+            for request, answer in _answers(engine, asking, first.engine):
                 one = asking.take(request, answer)
                 now = time.perf_counter()
                 one.seconds, last = one.seconds + now - last, now
@@ -301,17 +310,22 @@ def _ask(
                     one.versions.update(engine.versions)
                     finish(one)
                     last = time.perf_counter()
-    except (Vr1benchError, KeyboardInterrupt):
-        raise
-    except Exception as error:  # whatever an engine may raise: the answers so far are safe, and the next run goes on
-        kept = sum(len(one.journal) for one in doing)
-        raise IncompleteError(
-            f"engine {first.engine!r} broke: {type(error).__name__}: {error}\n{kept} answers are kept; "
-            "type the same command again to continue with the missing ones",
-            [],
-        ) from error
     finally:
         engine.close()
+
+
+def _answers(engine: Engine, asking: _Asking, name: str) -> Iterator[Answer]:
+    """The engine's answers; whatever it may raise becomes one error: what is kept is safe, and the next run goes on."""
+    try:
+        yield from engine.generate(asking.requests())
+    except Vr1benchError:
+        raise
+    except Exception as error:
+        kept = sum(len(one.journal) for one in asking.doing)
+        raise IncompleteError(
+            f"engine {name!r} broke: {type(error).__name__}: {error}; {kept} answers are kept: "
+            "type the same command again to continue with the missing ones"
+        ) from error
 
 
 def _subject(name: str, engine: str, engine_args: Mapping[str, Any]) -> Model:
@@ -332,10 +346,16 @@ def _config_of(name: str) -> Mapping[str, Any]:
 
 
 def _definitions(suite: str | None, benchmark: str | Sequence[str] | None) -> list[definitions.Benchmark]:
-    names = list(dict.fromkeys([benchmark] if isinstance(benchmark, str) else benchmark or ()))
+    names = [benchmark] if isinstance(benchmark, str) else list(benchmark or ())
     if bool(suite) == bool(names):
         raise Vr1benchError("expected a suite or benchmarks, and not both; `vr1bench list` shows them")
-    return definitions.suite(suite) if suite else [definitions.find(name) for name in names]
+    parts = [part.strip() for part in (suite or "").split(",") if part.strip()]
+    found = [one for part in parts for one in definitions.suite(part)] or [definitions.find(name) for name in names]
+    by_name: dict[str, definitions.Benchmark] = {}
+    for one in found:
+        if by_name.setdefault(one.name, one) != one:
+            raise Vr1benchError(f"two different benchmarks are named {one.name!r}; rename one: results go by name")
+    return list(by_name.values())
 
 
 def _check_images(name: str, dataset: Dataset) -> None:

@@ -67,6 +67,18 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
     )
 
 
+def check_verifiable(protocol: Protocol) -> None:
+    """Refuses what the other engines cannot score.
+
+    Raises:
+        Vr1benchError: The protocol keeps another number of detections than their fixed 100.
+    """
+    if protocol.max_detections != 100:
+        raise Vr1benchError(
+            f"cannot verify max_detections={protocol.max_detections}: the other engines keep 100; drop one of the two"
+        )
+
+
 class Tally:
     """Counts of what passes by: samples by status, broken items by reason, flagged boxes."""
 
@@ -108,9 +120,11 @@ def judged(prediction: Prediction, protocol: Protocol) -> Prediction:
         scores = 1.0 - np.arange(count) / max(count, 1)
     else:
         scores = kept.scores
+    # A name that was not asked is no class here, even where another request of the sample asked for it.
+    labels = np.where(prediction.unknown[keep], "", kept.labels)
     return replace(
         prediction,
-        detections=Detections(kept.boxes, kept.labels, scores),
+        detections=Detections(kept.boxes, labels, scores),
         duplicate=prediction.duplicate[keep],
         unknown=prediction.unknown[keep],
     )
@@ -139,19 +153,13 @@ def _detect(
         "greedy recall": Metric(value=greedy_total.recall),
     }
     per_class = {name: _metric(float(v)).value for name, v in zip(table.labels, found.per_class, strict=True)}
-    return metrics, per_class, _verified(table, protocol.max_detections) if verify else {}
+    return metrics, per_class, _verified(table) if verify else {}
 
 
-def _verified(table: Columns, max_detections: int) -> dict[str, float]:
-    """The largest difference to each other engine, and its version in the name.
-
-    Raises:
-        Vr1benchError: The protocol keeps another number of detections than the others' fixed 100.
-    """
+def _verified(table: Columns) -> dict[str, float]:
+    """The largest difference to each other engine, and its version in the name."""
     from vr1bench.metrics.verify import verify
 
-    if max_detections != 100:
-        raise Vr1benchError(f"cannot verify with max_detections={max_detections}: the other engines keep 100; drop one")
     opinions = verify(table.truth, table.guesses, len(table.labels))
     return {f"{name} {opinion['version']}": opinion["max_abs_diff"] for name, opinion in opinions.items()}
 

@@ -158,6 +158,9 @@ def read_results(folder: Path) -> Iterator[tuple[Path, Result]]:
     for path in sorted(folder.rglob("*.json")):
         if "runs" in path.relative_to(folder).parts or path.name.startswith("."):
             continue
+        with path.open("rb") as file:
+            if b'"schema_version"' not in file.read(200):  # somebody's own file
+                continue
         yield path, read_result(path)
 
 
@@ -186,6 +189,7 @@ class Journal:
         self.path = folder / "records.jsonl"
         self.failures: dict[str, str] = {}
         self._offsets: dict[bytes, int] = {}
+        check_identity(folder, identity)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / ".lock").open("w")
@@ -199,7 +203,6 @@ class Journal:
                 f"{folder} is in use by another vr1bench process; wait for it, or name another --output"
             ) from error
         try:
-            check_identity(folder, identity)
             if not (folder / "run.json").exists():
                 noted = {"identity": identity, "data_dir": data_dir}
                 write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")

@@ -149,7 +149,7 @@ class Request:
     """One question to an engine.
 
     Attributes:
-        key: Hash of model revision, messages, image and sampling (`vr1bench.run.request_key`).
+        key: Hash of model revision, messages, image and sampling (`vr1bench.job.Job`).
         sample_id: The sample it belongs to; several requests may share one (one class a prompt).
         images: Paths, in the order of the image parts of `messages`.
         width: Pixels of the original image.
@@ -195,8 +195,8 @@ class Completion(FrozenModel):
     finish: Literal["stop", "length"] = "stop"
     tokens: tuple[Token, ...] | None = None
     n_tokens: int = 0
-    fed_width: int = 0
-    fed_height: int = 0
+    fed_width: int = Field(default=0, ge=0)
+    fed_height: int = Field(default=0, ge=0)
     seconds: float = 0.0
 
 
@@ -208,10 +208,14 @@ class Failure(FrozenModel):
 
 
 class Record(FrozenModel):
-    """One line of a run's journal: a request's key and what came of it."""
+    """One line of a run's journal: a request's key and what came of it.
+
+    `query` is the class or phrase where the request asked for just one: it tells a sample's requests apart.
+    """
 
     key: str
     sample_id: str
+    query: str = ""
     completion: Completion | None = None
     failure: Failure | None = None
 

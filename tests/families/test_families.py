@@ -81,17 +81,15 @@ def test_fed_size_is_the_processors(size, low, high):
 @given(data=st.data(), size=SIZES)
 def test_parse_reads_what_format_writes(name, data, size):
     family = FAMILIES[name]
+    names = ("dog", "cat", "no-mask", "o ", "Q", "R&", "R", "bat (animal)", 'say "x", y', "bbox sign", "π/2", "<7>")
     corner = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
     shares = np.array(data.draw(st.lists(corner, max_size=6)), dtype=float).reshape(-1, 4)
     boxes = np.concatenate([np.minimum(shares[:, :2], shares[:, 2:]), np.maximum(shares[:, :2], shares[:, 2:])], axis=1)
     boxes *= np.array([*size, *size])
-    labels = data.draw(
-        st.lists(st.sampled_from(["dog", "cat", "no-mask", "o ", "Q"]), min_size=len(boxes), max_size=len(boxes))
-    )
+    labels = data.draw(st.lists(st.sampled_from(names), min_size=len(boxes), max_size=len(boxes)))
     fed = family.fed_size(*size, None)
     text = family.format(Detections.of(boxes, labels), size, fed)
-    queries = ("dog", "cat", "no-mask", "o ", "Q") if name != "qwen2-vl" else ("dog", "cat", "no-mask", "Q", "o ")
-    got = vr1bench.parse(text, family=name, size=size, input_size=fed, queries=queries)
+    got = vr1bench.parse(text, family=name, size=size, input_size=fed, queries=names)
     step = {"original": (1e-9, 1e-9), "fed": (size[0] / fed[0], size[1] / fed[1])}.get(
         family.frame, (size[0] / 1000, size[1] / 1000)
     )
@@ -137,6 +135,14 @@ def test_parse_never_raises(name, text):
         ('{"bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]], "label": "dog"}', Status.OK, 2, {}),
         ('{"bbox_2d": 5}', Status.MALFORMED, 0, {"not four numbers": 1}),
         ('[{"label": "dog"}]', Status.MALFORMED, 0, {}),
+        ('{"objects": [{"bbox": [1, 2, 3, 4], "label": "dog"}], "count": 1}', Status.OK, 1, {}),
+        ('{"dog": [[1, 2, 3, 4]], "cat": null}', Status.OK, 1, {}),
+        ('[{"bbox": [1, 2, 3, 4], "label": "a } b"}, {"bbox": [1, 2', Status.TRUNCATED, 1, {}),
+        ("No dog.", Status.NONE, 0, {}),
+        ("I cannot find any dog here.", Status.NONE, 0, {}),
+        ("<think>hm</think>", Status.EMPTY, 0, {}),
+        ("<think>hm</think><answer></answer>", Status.EMPTY, 0, {}),
+        ("no " * 20_000, Status.NONE, 0, {}),
     ],
 )  # fmt: skip
 def test_status(text, status, boxes, broken):
@@ -170,6 +176,30 @@ def test_duplicates_are_flagged_and_kept():
     row = {"bbox_2d": [1, 2, 3, 4], "label": "dog"}
     got = read(json.dumps([row, {**row, "label": "cat"}, row, row]))
     assert got.duplicate.tolist() == [False, False, True, True]
+
+
+def test_duplicates_go_by_the_name_that_was_meant():
+    got = read('[{"bbox": [1, 2, 3, 4], "label": "dog"}, {"bbox": [1, 2, 3, 4], "label": "Dog."}]')
+    assert got.duplicate.tolist() == [False, True]
+
+
+def test_labels_may_be_digits():
+    got = read('[{"bbox": [1, 2, 3, 4], "label": 7}, {"bbox": [1, 2, 3, 4], "label": ["8"]}]', queries=("7", "8"))
+    assert got.detections.labels.tolist() == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog(156,250),(469,750)cat(625,125),(875,417)",
+        '[{"bbox_2d": [156, 250, 469, 750], "label": "dog"}, {"bbox_2d": [625, 125, 875, 417], "label": "cat"}]',
+        '[{"box": [156, 250, 469, 750], "label": "dog"}, {"box": [625, 125, 875, 417], "label": "cat"}]',
+    ],
+)
+def test_qwen2_vl_without_its_tokens_and_in_json(text):
+    got = read(text, "qwen2-vl")
+    assert got.detections.labels.tolist() == ["dog", "cat"]
+    assert got.detections.boxes[0] == pytest.approx([99.84, 120, 300.16, 360])
 
 
 def test_scores_are_the_probability_of_the_label():

@@ -57,7 +57,7 @@ def test_real_files(shared_data):
         (lambda d: d["annotations"][0].update(image_id=99), "that `images` lists, got 99"),
         (lambda d: d["annotations"][0].update(category_id=99), "that `categories` lists, got 99"),
         (lambda d: d["images"].append(d["images"][0]), "an id of its own"),
-        (lambda d: d["images"][0].update(width=0), "positive width"),
+        (lambda d: d["images"][0].update(width=0), "Expected `int` >= 1 - at `\\$.images\\[0\\].width`"),
         (lambda d: d["images"][0].update(file_name="../secret.png"), "does not leave the folder"),
         (lambda d: d["images"][0].update(file_name="/etc/passwd"), "does not leave the folder"),
         (lambda d: d["images"][0].update(id="x"), "mix numbers and strings"),

@@ -43,7 +43,7 @@ def test_rows_in_file_order(tmp_path):
         ({"solution": [5, 5, 1, 9]}, "x2 >= x1"),
         ({"solution": [5, 5, None, 9]}, "Expected `float`, got `null` - at `\\$\\[1\\].solution"),
         ({"image": "../../x.jpg"}, "does not leave the folder"),
-        ({"width": 0}, "positive width"),
+        ({"width": 0}, "Expected `int` >= 1"),
         ({"normal_caption": "", "problem": " "}, "a sentence in"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from vr1bench.boxes import rescale
 from vr1bench.families.reading import Reading, answer_span, prediction
 from vr1bench.families.smart_resize import smart_resize
 from vr1bench.types import Completion, Detections, Floats, PixelBudget, Prediction, Request
@@ -58,7 +59,7 @@ class FamilyDefinition:
 
     def format(self, gold: Detections, size: tuple[int, int], fed: tuple[int, int]) -> str:
         """See `Family.format`; an empty gold is written as the grammar's empty answer."""
-        framed = gold.boxes * np.array([self._extent(size, fed)[i] / size[i] for i in (0, 1, 0, 1)])
+        framed = rescale(gold.boxes, size, self._extent(size, fed))
         rounded = framed if self.decimals is None else np.round(framed, self.decimals)
         return self.write([str(label) for label in gold.labels], rounded)
 
@@ -70,7 +71,7 @@ class FamilyDefinition:
         if not all(fed):
             fed = self.fed_size(*size, request.pixels)
         reading = self.read(completion.text[start:end])
-        return prediction(completion, request, reading, self._extent(size, fed), offset=start)
+        return prediction(completion, request, reading, self._extent(size, fed), (start, end))
 
     def _extent(self, size: tuple[int, int], fed: tuple[int, int]) -> tuple[float, float]:
         """(width, height) of the whole image in the family's coordinates."""

@@ -18,7 +18,7 @@ from vr1bench.types import Floats
 BOX_KEYS = ("bbox_2d", "bbox", "box", "bounding_box", "coordinates")
 LABEL_KEYS = ("label", "category", "name", "class", "object", "description", "phrase")
 FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
-FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
+FLAT_OBJECT = re.compile(r'\{(?:[^{}"]|"(?:[^"\\\n]|\\.)*")*\}')
 COMMENT = re.compile(r"//[^\n\"]*$|/\*.*?\*/", re.MULTILINE | re.DOTALL)
 TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)")
@@ -132,17 +132,25 @@ def _entries(value: Any) -> Iterator[tuple[str | None, Any]]:  # noqa: ANN401  a
 
 
 def _object_entries(mapping: dict[str, Any]) -> Iterator[tuple[str | None, Any]]:
-    """An object with a box, or one whose keys are labels (`{"dog": [[...]]}`) or a wrapper (`{"objects": [{...}]}`)."""
+    """An object with a box, or one whose keys are labels (`{"dog": [[...]]}`) or wrappers (`{"objects": [{...}]}`)."""
     box = next((mapping[key] for key in BOX_KEYS if key in mapping), None)
-    label = next((mapping[key] for key in LABEL_KEYS if isinstance(mapping.get(key), str)), None)
     if box is not None:
+        label = next((_label(mapping[key]) for key in LABEL_KEYS if key in mapping), None)
         yield from ((label, row) for row in _rows(box))
-    elif all(isinstance(v, list) for v in mapping.values()):
-        for name, boxes in mapping.items():
-            for row in [boxes] if _is_numbers(boxes) else cast("list[Any]", boxes):
-                yield from _entries(row) if isinstance(row, dict) else [(name, row)]
-    else:
-        yield label, None
+        return
+    holders = {name: value for name, value in mapping.items() if _holds_box(value)}
+    if not holders and not all(value in (None, []) for value in mapping.values()):
+        yield None, None
+    for name, value in holders.items():
+        for row in [value] if isinstance(value, dict) or _is_numbers(value) else cast("list[Any]", value):
+            yield from [(name, row)] if _is_numbers(row) else _entries(row)
+
+
+def _label(value: Any) -> str | None:  # noqa: ANN401  any JSON
+    """A label as text: models write digits bare, and some put it into a list."""
+    if isinstance(value, list) and len(cast("list[Any]", value)) == 1:
+        value = cast("list[Any]", value)[0]
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
 def _rows(box: Any) -> list[Any]:  # noqa: ANN401  any JSON

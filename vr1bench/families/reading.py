@@ -16,7 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from vr1bench.boxes import clip, rescale
 from vr1bench.types import (
+    Bools,
     Completion,
     Detections,
     Prediction,
@@ -30,14 +32,19 @@ from vr1bench.types import (
 Span = tuple[int, int]
 
 THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+ENDED = re.compile(r"</(?:think|thinking|answer)>\s*$", re.IGNORECASE)
+"""The end of an answer that was begun and left empty."""
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
 REFUSAL = re.compile(r"\b(?:i(?:'m| am) (?:sorry|unable)|i (?:can(?:not|'t)|am not able to)|as an ai)\b", re.IGNORECASE)
 ABSENCE = re.compile(
-    r"\b(?:none|nothing|no (?:such )?(?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|there (?:is|are) no|"
-    r"not (?:present|visible|found|in the image)|does not (?:appear|exist|contain)|no [\w -]+ (?:is|are|was|were) "
-    r"(?:present|visible|found|detected))\b",
+    r"^\W*no\b|\b(?:none|nothing|no such|no (?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|"
+    r"there (?:is|are) no|not (?:present|visible|found|in the image)|does not (?:appear|exist|contain)|"
+    r"(?:can ?not|can't|could not|couldn't|do not|don't|did not|didn't) (?:see|find|detect|locate|identify)|"
+    r"no [\w -]{1,60}? (?:is|are|was|were) (?:present|visible|found|detected))\b",
     re.IGNORECASE,
 )
+WORDS_READ = 2000
+"""Characters of an answer without boxes that are searched for what it says: a loop of words says nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +150,16 @@ def token_scores(items: Sequence[Item], tokens: Sequence[Token]) -> list[float]:
 
 
 def prediction(
-    completion: Completion, request: Request, reading: Reading, frame: tuple[float, float], offset: int = 0
+    completion: Completion, request: Request, reading: Reading, frame: tuple[float, float], answer: Span
 ) -> Prediction:
     """Finishes a reading.
 
     Args:
         completion: The answer.
         request: What was asked: the image's size and the queries.
-        reading: What the grammar found; spans count from `offset` in `completion.text`.
+        reading: What the grammar found; its spans count from the answer's begin.
         frame: (width, height) of the whole image in the family's coordinates.
-        offset: Where the text that the grammar read begins.
+        answer: Where the text that the grammar read stands in `completion.text`.
     """
     broken = reading.broken
     kept: list[Item] = []
@@ -163,15 +170,16 @@ def prediction(
         else:
             kept.append(item)
     size = (request.width, request.height)
-    raw = boxes_of([item.numbers for item in kept]) * np.array([size[0] / frame[0], size[1] / frame[1]] * 2)
-    boxes = np.clip(raw, 0.0, np.array([*size, *size], dtype=np.float64))
+    raw = rescale(boxes_of([item.numbers for item in kept]), frame, size)
+    boxes = clip(raw, *size)
     # Half a grid step over the edge is rounding of the grid, not a claim about what lies outside.
     step = np.array([size[0] / frame[0], size[1] / frame[1]] * 2)
     clipped = int((np.abs(raw - boxes) > step).any(axis=1).sum())
-    status = _status(completion, request, reading, len(kept), offset)
+    status = _status(completion, request, reading, len(kept), answer)
     if clipped:
         broken["clipped"] += clipped
     names, unknown = name_labels([item.label for item in kept], request.queries)
+    offset = answer[0]
     shifted = [
         Item(i.numbers, i.label, _shift(i.span, offset), _shift(i.label_span, offset) if i.label_span else None)
         for i in kept
@@ -180,7 +188,7 @@ def prediction(
     return Prediction(
         text=completion.text,
         detections=Detections(boxes, labels_of(names), np.array(scores, dtype=np.float64)),
-        duplicate=_duplicates(kept),
+        duplicate=_duplicates(kept, names),
         unknown=np.array(unknown, dtype=np.bool_),
         status=status,
         broken=dict(broken),
@@ -198,26 +206,30 @@ def _defect(numbers: tuple[float, float, float, float]) -> str | None:
     return "inverted" if x2 < x1 or y2 < y1 else None
 
 
-def _duplicates(items: Sequence[Item]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _duplicates(items: Sequence[Item], names: Sequence[str]) -> Bools:
     seen: set[tuple[object, ...]] = set()
     flags: list[bool] = []
-    for item in items:
-        key = (item.label, *item.numbers)
+    for item, name in zip(items, names, strict=True):
+        key = (name, *item.numbers)
         flags.append(key in seen)
         seen.add(key)
     return np.array(flags, dtype=np.bool_)
 
 
-def _status(completion: Completion, request: Request, reading: Reading, kept: int, offset: int) -> Status:
-    if not completion.text.strip():
+def _status(completion: Completion, request: Request, reading: Reading, kept: int, answer: Span) -> Status:
+    text = completion.text
+    words = text[slice(*answer)].strip()
+    if not text.strip():
         return Status.EMPTY
-    if completion.finish == "length" or reading.cut or (not kept and offset >= len(completion.text)):
+    if completion.finish == "length" or reading.cut or (not words and not ENDED.search(text)):
         return Status.TRUNCATED
     if kept:
         return Status.SALVAGED if reading.broken or reading.mended else Status.OK
+    if not words:
+        return Status.EMPTY
     if reading.broken:
         return Status.MALFORMED
-    return Status.NONE if reading.nothing else _in_words(completion.text[offset:], request.queries)
+    return Status.NONE if reading.nothing else _in_words(words[:WORDS_READ], request.queries)
 
 
 def _in_words(words: str, queries: Sequence[str]) -> Status:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, packed, sorted_by_sample
-from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
+from vr1bench.readers.files import Box, Row, Side, odd_boxes, read_json, refuse, refuse_names
 from vr1bench.types import Bools, Ints, boxes_of, labels_of
 
 Id = int | str
@@ -21,8 +21,8 @@ class Image(Row):
 
     id: Id
     file_name: str
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class Annotation(Row):
@@ -67,8 +67,6 @@ def read(source: Files) -> Dataset:
     ids = _image_ids(data.images, path)
     rank = {image_id: place for place, image_id in enumerate(ids)}
     refuse_names(path, [image.file_name for image in data.images], "images", source.images)
-    listed = np.array([(image.width, image.height) for image in data.images], np.int64)
-    refuse(path, (listed <= 0).any(axis=1), "images", "a positive width and height in pixels", listed)
     images = sorted(data.images, key=lambda image: rank[image.id])
     sizes = np.array([(image.width, image.height) for image in images], np.int64)
     rows, categories = data.annotations, _categories(data, path)
@@ -82,7 +80,11 @@ def read(source: Files) -> Dataset:
     insane = ~np.isfinite(xywh).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1)
     refuse(path, insane, "annotations", "bbox [x, y, width, height], finite, with sizes of 0 or more", xywh)
     extents = xywh[:, 2] * xywh[:, 3]
-    areas = np.array([row.area if row.area is not None else np.nan for row in rows], np.float64)
+    refuse(path, ~np.isfinite(extents), "annotations", "bbox [x, y, width, height] of a finite area", xywh)
+    areas = np.array(
+        [row.area if row.area is not None else e for row, e in zip(rows, extents, strict=True)], np.float64
+    )
+    refuse(path, ~(areas >= 0), "annotations", "an area of 0 or more", areas)
     crowd: Bools = np.fromiter((bool(row.iscrowd) for row in rows), np.bool_, len(rows))
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     order, starts = sorted_by_sample(samples, len(ids))
@@ -96,7 +98,7 @@ def read(source: Files) -> Dataset:
         boxes=boxes[order],
         labels=labels[order],
         crowd=crowd[order],
-        areas=np.where(np.isnan(areas), extents, areas)[order],
+        areas=areas[order],
         extents=extents[order],
         annotation_ids=annotation_ids[order],
         vocabulary=labels_of(list(categories.values())),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ from vr1bench.types import Bools, Floats, Ints
 
 T = TypeVar("T")
 Box = tuple[float, float, float, float]
+Side = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
+"""Width or height of an image in pixels."""
 
 
 class Row(msgspec.Struct, gc=False):
@@ -74,7 +76,9 @@ def refuse_names(path: Path, names: Sequence[str], rows: str, folder: Path) -> N
     Raises:
         Vr1benchError: A name is empty, absolute, or climbs out with `..`.
     """
-    bad = np.array([not name or name.startswith("/") or ".." in Path(name).parts for name in names], np.bool_)
+    bad = np.array(
+        [not name or name.startswith("/") or "\0" in name or ".." in Path(name).parts for name in names], np.bool_
+    )
     refuse(path, bad, rows, f"an image's file name that does not leave the folder {folder}", names)
 
 

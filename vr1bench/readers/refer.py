@@ -12,7 +12,7 @@ import numpy as np
 from vr1bench.boxes import area
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, packed
-from vr1bench.readers.files import Box, Row, odd_boxes, read_json, refuse, refuse_names
+from vr1bench.readers.files import Box, Row, Side, odd_boxes, read_json, refuse, refuse_names
 from vr1bench.types import boxes_of, labels_of
 
 PROBLEM_PREFIX = "Please provide the bounding box coordinate of the region this sentence describes: "
@@ -22,8 +22,8 @@ class Sentence(Row):
     """One row: a sentence about an image, and its box as xyxy in pixels."""
 
     image: str
-    width: int
-    height: int
+    width: Side
+    height: Side
     solution: Box
     problem: str = ""
     normal_caption: str = ""
@@ -46,7 +46,6 @@ def read(source: Files) -> Dataset:
         raise Vr1benchError(f"{path}: expected at least one row, got none")
     refuse_names(path, [row.image for row in rows], "rows", source.images)
     sizes = np.array([(row.width, row.height) for row in rows], np.int64)
-    refuse(path, (sizes <= 0).any(axis=1), "rows", "a positive width and height in pixels", sizes)
     boxes = boxes_of([row.solution for row in rows])
     insane = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     refuse(path, insane, "rows", "solution [x1, y1, x2, y2] with x2 >= x1 and y2 >= y1", boxes)

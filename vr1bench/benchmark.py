@@ -306,7 +306,7 @@ def _load(path: Path) -> Benchmark:
     if benchmark.split not in benchmark.splits:
         raise Vr1benchError(f"{path}: split {benchmark.split!r} is not among its splits: {', '.join(benchmark.splits)}")
     if benchmark.name.split("/")[0] == "runs":
-        raise Vr1benchError(f"{path}: the name {benchmark.name!r} is taken: run folders lie under runs/; choose another")
+        raise Vr1benchError(f"{path}: the name {benchmark.name!r} is taken: runs/ holds run folders; choose another")
     primary = benchmark.primary or METRICS[benchmark.task][0]
     if primary not in METRICS[benchmark.task]:
         raise unknown(f"metric of {path}", primary, METRICS[benchmark.task])

@@ -4,8 +4,9 @@ r"""Score a checkpoint of the small model on held-out pictures; this prints the 
     VLLM_CPU_KVCACHE_SPACE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0 \
         python -m trainers.score_demo vr1bench/demo/model --agreement 200
 
-Each seed draws fresh pictures that training never sees (see `vr1bench.demo.world.TRAIN_SEED_START`) and asks three
-questions about each: all 24 classes, a random list of classes (some present ones left out), one referring expression.
+Each seed draws fresh pictures that training never sees (see `vr1bench.demo.world.TRAIN_SEED_START`) and asks four
+questions about each: all 24 classes, a random list of classes (some present ones left out), one class (three times in
+four a present one), one referring expression.
 Boxes go back to the picture's own pixels before they are compared. Every box scores 1.0; AP is pycocotools'.
 """
 
@@ -31,7 +32,7 @@ from pycocotools.cocoeval import COCOeval
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from trainers.demo_lessons import fed_size
-from trainers.demo_tokenizer import ASK_ALL, ASK_PHRASE
+from trainers.demo_tokenizer import ASK_ALL, ASK_ONE, ASK_PHRASE
 from vr1bench.demo.world import LABELS, Scene, category_list, make_scene, referrals
 
 FIRST_SEED: Final = 500_000_000  # away from the data sets' seeds, below the training's
@@ -57,8 +58,8 @@ class Ask:
 
 
 def make_asks(seed: int, count: int) -> dict[str, list[Ask]]:
-    """The questions of one seed, by kind: `all`, `list`, `refer`; one of each a picture."""
-    asks: dict[str, list[Ask]] = {"all": [], "list": [], "refer": []}
+    """The questions of one seed, by kind: `all`, `list`, `one`, `refer`; one of each a picture."""
+    asks: dict[str, list[Ask]] = {"all": [], "list": [], "one": [], "refer": []}
     for index in range(count):
         scene = make_scene(FIRST_SEED + seed * PICTURES_A_SEED + index)
         rng = random.Random(f"questions {scene.seed}")  # noqa: S311 (repeatable, no secret)
@@ -72,6 +73,9 @@ def make_asks(seed: int, count: int) -> dict[str, list[Ask]]:
             phrase, thing = rng.choice(phrases)
             wanted = [(phrase, scene.things[thing].box)]
             asks["refer"].append(Ask(scene, picture, phrase.join(ASK_PHRASE), wanted))
+        label = rng.choice([thing.label for thing in scene.things] if rng.random() < 0.75 else LABELS)
+        wanted = [(thing.label, thing.box) for thing in scene.things if thing.label == label]
+        asks["one"].append(Ask(scene, picture, label.join(ASK_ONE), wanted))
     return asks
 
 

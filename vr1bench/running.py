@@ -36,11 +36,12 @@ LOOKUP_ENGINES = ("oracle", "replay")
 
 @dataclass
 class _Open:
-    """A job in progress: its journal, and how many answers it still waits for."""
+    """A job in progress: its journal, the answers it still waits for, its wall time from first question to last."""
 
     job: Job
     journal: Journal
     waiting: int
+    started: float = 0.0
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -246,6 +247,7 @@ class _Asking:
     def requests(self) -> Iterator[Request]:
         """Made as the engine takes them; may be drawn by a thread of its own."""
         for one in self.doing:
+            one.started = time.perf_counter()
             for request in one.job.pending(one.journal) if one.waiting else ():
                 self.in_flight[id(request)] = (one, request)  # holding the request keeps its id its own
                 yield request
@@ -297,19 +299,16 @@ def _ask(
         perfect=asking.perfect,
     )
     engine = ENGINES[first.engine](options)
-    last = time.perf_counter()
     try:
         with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar:
             for request, answer in _answers(engine, asking, first.engine):
                 one = asking.take(request, answer)
-                now = time.perf_counter()
-                one.seconds, last = one.seconds + now - last, now
                 bar.set_description_str(one.job.benchmark.name, refresh=False)
                 bar.update()
                 if not one.waiting:
+                    one.seconds = time.perf_counter() - one.started
                     one.versions.update(engine.versions)
                     finish(one)
-                    last = time.perf_counter()
     finally:
         engine.close()
 

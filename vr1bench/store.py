@@ -79,7 +79,7 @@ class Values(FrozenModel):
 class RunInfo(FrozenModel):
     """How the records were made; may differ between runs of equal values.
 
-    `seconds` is the wall time from the benchmark's first question to its last answer in the session that finished it;
+    `seconds` is the wall time from the benchmark's first question to its last answer in the process that finished it;
     benchmarks of one run overlap.
     """
 

@@ -304,6 +304,31 @@ def test_missing_data_says_where_to_put_it(tmp_path):
         vr1bench.run("demo", benchmark="odinw/Raccoon", engine="oracle", data_dir=tmp_path, output=tmp_path)
 
 
+def test_an_image_too_long_for_the_family_is_a_missing_answer_and_the_others_are_asked(coco_folder):
+    data = json.loads((coco_folder / "gold.json").read_text())
+    data["images"][2]["width"] = 20_000
+    (coco_folder / "gold.json").write_text(json.dumps(data))
+    with pytest.raises(vr1bench.IncompleteError, match=r"1 answers missing .*at most 200 times"):
+        small(coco_folder, family="qwen2.5-vl")
+    (records,) = (coco_folder / "out").rglob("records.jsonl")
+    assert len(records.read_text().splitlines()) == 3
+
+
+def test_a_protocol_without_words_for_the_task_is_refused(coco_folder):
+    with pytest.raises(Vr1benchError, match="has no question for 'all'"):
+        small(coco_folder, protocol="qwen2.5", overrides={"query": "all"})
+
+
+def test_repeats_may_be_dropped_and_pieces_scored_with_a_limit(coco_folder):
+    small(coco_folder, limit=2)
+    (run,) = (coco_folder / "out").glob("runs/*/small/*")
+    with pytest.raises(vr1bench.IncompleteError, match="1 answers are missing"):
+        vr1bench.rescore(run)
+    assert vr1bench.rescore(run, limit=2)[0].values.n == 2
+    with pytest.raises(Vr1benchError, match="cannot verify"):
+        vr1bench.rescore(run, changes={"max_detections": 5}, limit=2, verify=True)
+
+
 def test_an_engine_option_that_nobody_knows_is_refused(coco_folder):
     with pytest.raises(Vr1benchError, match="unknown option of engine oracle 'foo'"):
         small(coco_folder, engine_args={"foo": 1})

@@ -221,6 +221,35 @@ def test_scores_are_the_probability_of_the_label():
     assert got.detections.scores == pytest.approx(np.exp([-0.5, -2.0]))
 
 
+def test_an_item_behind_the_last_token_has_no_score_to_lose():
+    request = Request("", "", (), 64, 64, ("dog",), (), Sampling())
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]'
+    got = FAMILIES["absolute"].parse(Completion(text=text, tokens=(Token(text="[", logprob=-1.0),)), request)
+    assert got.detections.scores.tolist() == [1.0]
+
+
+def test_an_item_without_a_label_has_the_mean_of_its_box():
+    request = Request("", "", (), 64, 64, ("dog",), (), Sampling())
+    tokens = tuple(Token(text=text, logprob=log) for text, log in (("[[", -9.0), ("1, 2, ", -1.0), ("3, 4]", -2.0)))
+    got = FAMILIES["absolute"].parse(Completion(text="[[1, 2, 3, 4]", tokens=tokens), request)
+    assert len(got.detections) == 1
+    assert 0 < got.detections.scores[0] < 1
+
+
+def test_boxes_buried_too_deep_are_none():
+    assert read('{"a": ' * 8 + '{"bbox": [1, 2, 3, 4]}' + "}" * 8).status is Status.MALFORMED
+
+
+def test_an_image_too_long_for_the_family_is_said():
+    with pytest.raises(Vr1benchError, match="at most 200 times the shorter"):
+        vr1bench.parse("[]", family="qwen2.5-vl", size=(10_000, 20))
+    with pytest.raises(Vr1benchError, match="expected a positive"):
+        vr1bench.parse("[]", family="qwen2.5-vl", size=(0, 20))
+    assert vr1bench.parse(
+        '[{"bbox": [1, 2, 3, 4], "label": "x"}]', family="absolute", size=(9, 9)
+    ).unknown.tolist() == [False]
+
+
 def test_choose():
     assert choose("auto", "x/y", {"model_type": "qwen2_5_vl"})[0].name == "qwen2.5-vl"
     assert choose("auto", "om-ai/VLM-R1-x", {})[0].name == "qwen2.5-vl"

@@ -29,7 +29,6 @@ def read(text: str) -> Reading:
         return json_boxes.read(text)
     reading = Reading()
     label: str | None = None
-    span: Span | None = None
     end = 0
     for match in boxes:
         name, place = _name(text, end, match.start())

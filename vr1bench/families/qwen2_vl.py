@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vr1bench.families import json_boxes
 from vr1bench.families.definition import FamilyDefinition
-from vr1bench.families.reading import Item, Reading, Span, plain_number
+from vr1bench.families.reading import Item, Reading, plain_number
 from vr1bench.types import Floats
 
 NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -69,7 +70,7 @@ def with_config(arguments: list[str]) -> list[str]:
 
 def _options(path: Path, given: Sequence[str]) -> list[str]:
     """A TOML's entries as options; those that the command line names are left out, so that lists do not add up."""
-    from vr1bench.benchmark import read_toml
+    from vr1bench.definitions import read_toml
 
     named = {argument.partition("=")[0] for argument in given}
     if named & WHAT:
@@ -113,3 +114,17 @@ def _split(text: str) -> list[str]:
             parts.append(text[start:place])
             start = place + 1
     return [part for part in [*parts, text[start:]] if part.strip()]
+
+
+def pixels(text: str, option: str) -> tuple[int, int] | None:
+    """`640x480` as (width, height); None where nothing was given.
+
+    Raises:
+        Vr1benchError: It is not two whole numbers above 0.
+    """
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})[xX]([1-9][0-9]{0,5})", text)
+    if not match:
+        raise Vr1benchError(f"{option} {text}: expected WIDTHxHEIGHT in pixels, such as 640x480")
+    return int(match[1]), int(match[2])

@@ -8,20 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from vr1bench.definitions import read_toml, validated
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Dataset, Files
 from vr1bench.registry import unknown
-from vr1bench.types import FrozenModel, PixelBudget, Sampling, ScoreRule, Task
+from vr1bench.types import FrozenModel, Questions, Sampling, ScoreRule, Task
 
-M = TypeVar("M", bound=FrozenModel)
 METRICS: dict[Task, tuple[str, ...]] = {
     "detect": (
         *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
@@ -33,12 +32,8 @@ METRICS: dict[Task, tuple[str, ...]] = {
 DEFINITIONS = Path(__file__).parent / "_benchmarks"
 
 
-class Questions(FrozenModel):
-    """What is asked, word for word. `{labels}` is the class list, `{label}` one class, `{phrase}` the phrase."""
-
-    all: str = ""
-    one: str = ""
-    refer: str = ""
+WORDS = {"name", "about", "questions", "by_family"}
+"""Fields of a protocol that `--set` does not reach."""
 
 
 class Protocol(FrozenModel):
@@ -49,7 +44,7 @@ class Protocol(FrozenModel):
         about: What it reproduces and what it cannot.
         query: `all` classes in one prompt, `one` class a prompt, or only the `positive` classes of the gold, one a
             prompt (an oracle: it tells the model what is there).
-        questions: The words; `by_family` replaces them where a paper had others for a family.
+        questions: The words; "" leaves them to the family. `by_family` replaces them where a paper had others.
         boxes: Which box of a referring answer counts.
         duplicates: Whether a repeat of the same box and label stays.
         unknown: Whether a box with a label that was not asked for stays (as a false positive of F1).
@@ -57,14 +52,15 @@ class Protocol(FrozenModel):
         match: Whether an IoU of exactly the threshold counts, in referring accuracy.
         ids: `as-shipped` lets annotation id 0 cost a true positive, as in pycocotools; `fixed` numbers anew.
         max_detections: Boxes kept per image and class, by score.
-        pixels: Bounds on what the processor feeds.
+        min_pixels: Lower bound on the area that the processor feeds, in pixels; None leaves the family's own.
+        max_pixels: Upper bound.
         max_tokens: Longest answer.
     """
 
     name: str
     about: str = ""
     query: Literal["all", "one", "positive"] = "all"
-    questions: Questions
+    questions: Questions = Questions()
     by_family: dict[str, Questions] = Field(default_factory=dict[str, Questions])
     boxes: Literal["all", "first", "last"] = "first"
     duplicates: Literal["keep", "drop"] = "keep"
@@ -73,7 +69,8 @@ class Protocol(FrozenModel):
     match: Literal[">=", ">"] = ">="
     ids: Literal["fixed", "as-shipped"] = "fixed"
     max_detections: int = Field(default=100, gt=0)
-    pixels: PixelBudget = PixelBudget()
+    min_pixels: int | None = Field(default=None, gt=0)
+    max_pixels: int | None = Field(default=None, gt=0)
     max_tokens: int = Field(default=2048, gt=0)
 
     def question(self, family: str, key: Literal["all", "one", "refer"]) -> str:
@@ -174,36 +171,6 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("VR1BENCH_DATA") or "data")
 
 
-def validated(model: type[M], values: Any, where: str) -> M:  # noqa: ANN401  any TOML
-    """A pydantic value, or an error in our words.
-
-    Raises:
-        Vr1benchError: A field is unknown or has a bad value; names the first.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown(f"field of {where}", place, model.model_fields) from None
-        raise Vr1benchError(f"{where}: {place}: {first['msg']}, got {first.get('input')!r}") from None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file.
-
-    Raises:
-        Vr1benchError: It is missing or no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Vr1benchError(f"{path} is not valid TOML: {error}") from error
-
-
 @cache
 def benchmarks() -> Mapping[str, Benchmark]:
     """All shipped benchmarks by name, from one TOML each."""
@@ -264,31 +231,20 @@ def protocol(name: str, changes: Mapping[str, Any]) -> Protocol:
 def changed(base: Protocol, changes: Mapping[str, Any]) -> Protocol:
     """A protocol with fields overridden; its name then says which, beside the score rule, which results name apart.
 
-    `min_pixels` and `max_pixels` stand for the pixel budget's fields.
-
     Raises:
         Vr1benchError: A field is unknown, or a value is bad.
     """
     values = base.model_dump()
-    plain = set(Protocol.model_fields) - {"name", "about", "pixels", "questions", "by_family"}
+    known = sorted(set(Protocol.model_fields) - WORDS)
     for field, value in changes.items():
-        if field in PixelBudget.model_fields:
-            values["pixels"][field] = value
-        elif field in plain:
-            values[field] = value
-        else:
-            raise unknown("protocol field", field, sorted(plain | set(PixelBudget.model_fields)))
+        if field not in known:
+            raise unknown("protocol field", field, known)
+        values[field] = value
     made = validated(Protocol, values, "--set")
     name = base.name.partition("[")[0]
-    told, origin = _told(made), _told(protocols().get(name, base))
+    told, origin = (rule.model_dump(exclude={*WORDS, "scores"}) for rule in (made, protocols().get(name, base)))
     said = ",".join(f"{field}={value}" for field, value in sorted(told.items()) if value != origin[field])
     return made.model_copy(update={"name": f"{name}[{said}]" if said else name})
-
-
-def _told(rule: Protocol) -> dict[str, Any]:
-    """The fields that a changed protocol's name tells of."""
-    values = rule.model_dump(exclude={"name", "about", "scores", "questions", "by_family"})
-    return values | values.pop("pixels")
 
 
 def fingerprint(*parts: object) -> str:

@@ -48,7 +48,7 @@ def run(
     ] = None,
     benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
-    family: Annotated[str, typer.Option(help="Model family, or auto: by the model's config and name.")] = "auto",
+    family: Annotated[str, typer.Option(help="Model family, its TOML, or auto: by the model's config and name.")] = "auto",
     protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
     split: Annotated[
         Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
@@ -148,6 +148,41 @@ def score(
         write_leaderboard(output)
     _say("[" + ",\n".join(r.model_dump_json() for r in results) + "]" if as_json else run_table(results))
     _notes(results)
+
+
+@app.command(
+    epilog="Example: echo '[{\"bbox_2d\": [9, 9, 50, 40], \"label\": \"dog\"}]' | vr1bench parse --family qwen2.5-vl "
+    "--size 640x480 --input-size 644x476"
+)
+def parse(
+    family: Annotated[str, typer.Option(help="A family's name, or the path of its TOML.")] = "",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the original image in pixels.")] = "",
+    input_size: Annotated[
+        str, typer.Option(help="WIDTHxHEIGHT at which the model was fed [default: the family's own resize].")
+    ] = "",
+    queries: Annotated[str, typer.Option(help="Names that were asked, joined by commas.")] = "",
+    lines: Annotated[
+        bool, typer.Option("--lines", help='Each line is an answer: a JSON string, or {"text": …, "width": …, …}.')
+    ] = False,
+) -> None:
+    """Read answers from stdin, print JSON lines: boxes in pixels of the original image, labels, status."""
+    from vr1bench.arguments import pixels
+    from vr1bench.parsing import as_json, parse_lines
+    from vr1bench.parsing import parse as read
+
+    if not family:
+        raise Vr1benchError("--family is missing; see `vr1bench list families`")
+    names = [name.strip() for name in queries.split(",") if name.strip()]
+    original, fed = pixels(size, "--size"), pixels(input_size, "--input-size")
+    if lines:
+        if fed:
+            raise Vr1benchError("--input-size goes with one answer; with --lines each line says fed_width, fed_height")
+        for prediction in parse_lines(sys.stdin, family=family, size=original, queries=names):
+            _say(as_json(prediction))
+        return
+    if original is None:
+        raise Vr1benchError("--size is missing; expected WIDTHxHEIGHT of the original image, such as 640x480")
+    _say(as_json(read(sys.stdin.read(), family=family, size=original, input_size=fed, queries=names)))
 
 
 @app.command(epilog="Example: vr1bench board results --format csv > results.csv")

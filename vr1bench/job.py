@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +20,9 @@ from vr1bench.families import Family
 from vr1bench.model import Model
 from vr1bench.readers import Dataset, text_of
 from vr1bench.store import Journal, Key
-from vr1bench.types import Detections, Pair, Prediction, Request, Sample, Sampling, Status
+from vr1bench.types import Detections, Pair, PixelBudget, Points, Prediction, Request, Sample, Sampling, Status
 
-ASKING_FIELDS = ("query", "questions", "by_family", "pixels", "max_tokens")
+ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", "max_tokens")
 """Protocol fields that decide what is asked; the others judge, so records serve any value of them."""
 
 WORST_FIRST = (
@@ -104,6 +104,7 @@ class Job:
             "protocol": self._rule.model_dump(mode="json"),
             "model": {"name": self.model.name, "revision": self.model.revision, "step": self.model.step},
             "family": self.family.name,
+            "question": self.question,
             "engine": self.engine,
             "sampling": self.sampling.model_dump(mode="json"),
         }
@@ -111,7 +112,9 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """sha256 of everything in the definitions that can change the score."""
-        return fingerprint(self._definition, self.key.split, self._rule, self.family.name, self.sampling)
+        return fingerprint(
+            self._definition, self.key.split, self._rule, dict(self.family.identity), self.question, self.sampling
+        )
 
     @cached_property
     def _definition(self) -> Benchmark:
@@ -124,6 +127,16 @@ class Job:
         """The protocol without its description."""
         return self.protocol.model_copy(update={"about": ""})
 
+    @cached_property
+    def pixels(self) -> PixelBudget | None:
+        """Bounds on the fed area: the protocol's, else the family's own; None where its processor knows none."""
+        own = self.family.pixels
+        if own is None:
+            return None
+        return PixelBudget(
+            min_pixels=self.protocol.min_pixels or own.min_pixels, max_pixels=self.protocol.max_pixels or own.max_pixels
+        )
+
     @property
     def max_image_tokens(self) -> int:
         """Image tokens of the largest image that will be asked about; 0 where the family cannot tell."""
@@ -134,7 +147,7 @@ class Job:
     def _fed_size(self, width: int, height: int) -> tuple[int, int] | None:
         """The fed size; None for an image that the family cannot be fed, which the engine then says of its request."""
         try:
-            return self.family.fed_size(width, height, self.protocol.pixels)
+            return self.family.fed_size(width, height, self.pixels)
         except ValueError:
             return None
 
@@ -148,17 +161,17 @@ class Job:
         Raises:
             Vr1benchError: The protocol has no words for this task.
         """
+        words = self.question
         if self.benchmark.task == "refer":
             asked: list[tuple[str, ...]] = [sample.queries]
-            words = self._words("refer").replace("{phrase}", sample.queries[0]).replace("{problem}", sample.problem)
-            texts = [words]
+            texts = [words.replace("{phrase}", sample.queries[0]).replace("{problem}", sample.problem)]
         elif self.protocol.query == "all":
             asked = [sample.queries]
-            texts = [self._words("all").replace("{labels}", ", ".join(sample.queries))]
+            texts = [words.replace("{labels}", self._separator.join(sample.queries))]
         else:
             present = set(sample.gold.labels.tolist())
             asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
-            texts = [self._words("one").replace("{label}", query) for (query,) in asked]
+            texts = [words.replace("{label}", query) for (query,) in asked]
         fed = self._fed_size(sample.width, sample.height) or (sample.width, sample.height)
         return [self._request(sample, q, self.family.wrap(text, fed)) for q, text in zip(asked, texts, strict=True)]
 
@@ -189,14 +202,38 @@ class Job:
             parsed = [self.family.parse(c, r) for c, r in zip(completions, requests, strict=True)]
             yield Pair(sample, merged(parsed) if parsed else None, len(requests))
 
-    def _words(self, kind: str) -> str:
-        words = self.protocol.question(self.family.name, kind)  # type: ignore[arg-type]
-        if not words:
+    @cached_property
+    def question(self) -> str:
+        """The words of this job's questions: the protocol's, or the family's own where the protocol has none.
+
+        Raises:
+            Vr1benchError: Neither has words for what this benchmark and protocol ask.
+        """
+        kind = self._kind
+        words = self.protocol.question(self.family.name, kind) or getattr(self.family.questions, kind)
+        if kind == "all" and words and not self.family.labelled:
             raise Vr1benchError(
-                f"protocol {self.protocol.name!r} has no question for {kind!r}, which benchmark "
-                f"{self.benchmark.name!r} needs; choose another --protocol"
+                f"family {self.family.name!r} does not name what it finds, so it cannot be asked for all classes at "
+                "once; ask for one a prompt: --set query=one"
+            )
+        if not words:
+            hint = "; ask for one class a prompt: --set query=one" if kind == "all" and self.family.questions.one else ""
+            raise Vr1benchError(
+                f"neither protocol {self.protocol.name!r} nor family {self.family.name!r} has a question for {kind!r}, "
+                f"which benchmark {self.benchmark.name!r} needs{hint or '; choose another --protocol'}"
             )
         return words
+
+    @property
+    def _kind(self) -> Literal["all", "one", "refer"]:
+        if self.benchmark.task == "refer":
+            return "refer"
+        return "all" if self.protocol.query == "all" else "one"
+
+    @property
+    def _separator(self) -> str:
+        """Between class names: the family's, unless the words are the protocol's."""
+        return ", " if self.protocol.question(self.family.name, self._kind) else self.family.questions.separator
 
     def _request(self, sample: Sample, queries: tuple[str, ...], text: str) -> Request:
         messages = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]},)
@@ -209,7 +246,7 @@ class Job:
             queries=queries,
             messages=messages,
             sampling=self.sampling,
-            pixels=self.protocol.pixels,
+            pixels=self.pixels,
         )
 
     def _request_key(self, sample: Sample, messages: Sequence[Any]) -> str:
@@ -224,7 +261,7 @@ class Job:
 
     @cached_property
     def _key_prefix(self) -> str:
-        return f"{self.model.revision}\0{self.sampling.model_dump_json()}\0{self.protocol.pixels.model_dump_json()}"
+        return f"{self.model.revision}\0{self.sampling.model_dump_json()}\0{self.pixels!r}"
 
     @cached_property
     def _folder(self) -> str:
@@ -258,7 +295,16 @@ def merged(parts: Sequence[Prediction]) -> Prediction:
         unknown=np.concatenate([part.unknown for part in parts]),
         status=next(status for status in WORST_FIRST if status in statuses),
         broken=dict(broken),
+        written=[numbers for part in parts for numbers in part.written],
+        points=_merged_points([part.points for part in parts if part.points]),
+        fed=parts[0].fed,
     )
+
+
+def _merged_points(parts: Sequence[Points]) -> Points | None:
+    if not parts:
+        return None
+    return Points(*(np.concatenate(column) for column in zip(*((p.xy, p.labels, p.unknown) for p in parts), strict=True)))
 
 
 def file_name(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vr1bench.benchmark import Benchmark, Protocol, changed, protocol, validated
+from vr1bench.benchmark import Benchmark, Protocol, changed, protocol
+from vr1bench.definitions import validated
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.job import ASKING_FIELDS, Job

@@ -125,6 +125,14 @@ class Sample:
     tags: tuple[str, ...] = ()
 
 
+class Questions(FrozenModel):
+    """What is asked, word for word. `{labels}` is the class list, `{label}` one class, `{phrase}` the phrase."""
+
+    all: str = ""
+    one: str = ""
+    refer: str = ""
+
+
 class Sampling(FrozenModel):
     """How a model decodes; part of every request's key."""
 
@@ -233,6 +241,24 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Points:
+    """Points that a model gave instead of boxes, in order of emission.
+
+    Attributes:
+        xy: (n, 2) float64 pixels of the original image.
+        labels: (n,) names, exactly as the benchmark spells them where one matched.
+        unknown: (n,) True where the label is none of those asked.
+    """
+
+    xy: Floats
+    labels: Labels
+    unknown: Bools
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A completion as read by its family: nothing dropped that could be read, nothing silently mended.
 
@@ -243,6 +269,9 @@ class Prediction:
         unknown: (n,) True where the label is none of those asked.
         status: See `Status`.
         broken: Items that could not be kept, and boxes that were changed, counted by reason.
+        written: The four numbers of each box as the model wrote them, turned to xyxy: what an audit looks at.
+        points: What a model that points gave; None where there are none.
+        fed: (width, height) in pixels at which the model saw the image.
     """
 
     text: str
@@ -251,6 +280,9 @@ class Prediction:
     unknown: Bools
     status: Status
     broken: Mapping[str, int] = field(default_factory=dict[str, int])
+    written: Sequence[tuple[float, ...]] = ()
+    points: Points | None = None
+    fed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from vr1bench.families import FAMILIES, choose
 from vr1bench.types import Completion, Detections, PixelBudget, Request, Sampling, Status, Token
 
 NAMES = sorted(FAMILIES)
+UNNAMED = ("qwen3_rec_nolabel", "minigpt_v2", "glm45v", "doubao", "json_xyminmax")
+"""Answers of the battery that do not say which box is whose: the labels that it lists cannot be read from them."""
 SIZES = st.tuples(st.integers(40, 900), st.integers(40, 900))
 
 
@@ -33,10 +35,10 @@ def test_battery(shared_data):
         gold = np.array([e["box_xyxy"] for e in case["expect"]], dtype=float).reshape(-1, 4)
         assert len(got.detections) == len(gold), case["id"]
         assert (np.diag(iou(got.detections.boxes, gold)) >= 0.93).all(), case["id"]
-        if case["id"] != "qwen3_rec_nolabel":
+        if case["id"] not in UNNAMED:
             assert got.detections.labels.tolist() == [e["label"] for e in case["expect"]], case["id"]
         read_right.append(case["id"])
-    assert len(read_right) == 10
+    assert len(read_right) == 24
 
 
 def test_published_completions(shared_data):

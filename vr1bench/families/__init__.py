@@ -1,18 +1,24 @@
-"""Model families: how to ask, how to write boxes, how to read them. One small file a family.
+"""Model families: how to ask, how to write boxes, how to read them. One small TOML file a family, in `data/`.
 
-A new family is a file with a value that satisfies `Family`, and a line in `FAMILIES`. Users plug in their own
-through the entry point group `vr1bench.families` (a name and a `Family` value) without a fork.
+Users bring their own without a fork: `--family my_family.toml` with the same fields, or, where data is not enough, a
+`Family` value through the entry point group `vr1bench.families`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Protocol
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 from vr1bench.errors import Vr1benchError
+from vr1bench.families.definition import FamilyDefinition, FamilyQuestions, read_family
+from vr1bench.families.frames import Frame
 from vr1bench.registry import Registry
 from vr1bench.types import Completion, Detections, PixelBudget, Prediction, Request
+
+DATA = Path(__file__).parent / "data"
 
 
 class Family(Protocol):
@@ -22,6 +28,11 @@ class Family(Protocol):
         name: As `--family` takes it.
         model_types: `model_type` values of a Hugging Face `config.json` that belong to it.
         name_pattern: A regular expression, searched in the lower-cased model name where the config does not tell.
+        questions: The family's own words, asked where the protocol leaves the question open.
+        labelled: Whether its answers name their objects; one that does not can only be asked one class a prompt.
+        pixels: The bounds on the fed area that its own processor keeps; None where it has none.
+        frame: What the numbers in its answers count.
+        identity: Everything of the family that can change how an answer is read, for a result's fingerprint.
     """
 
     @property
@@ -30,6 +41,16 @@ class Family(Protocol):
     def model_types(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def name_pattern(self) -> str: ...  # noqa: D102
+    @property
+    def questions(self) -> FamilyQuestions: ...  # noqa: D102
+    @property
+    def labelled(self) -> bool: ...  # noqa: D102
+    @property
+    def pixels(self) -> PixelBudget | None: ...  # noqa: D102
+    @property
+    def frame(self) -> Frame: ...  # noqa: D102
+    @property
+    def identity(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> tuple[int, int]:
         """The (width, height) in pixels at which the model sees an image of this size."""
@@ -52,15 +73,38 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = Registry[Family](
+class Families(Registry[Family]):
+    """The families: TOML files of `families/data`, then entry points; their aliases are names as well."""
+
+    def __getitem__(self, name: str) -> Family:
+        """The named family, or the one in the TOML file of this path.
+
+        Raises:
+            Vr1benchError: Nobody has this name, or the file defines no family.
+        """
+        if name.endswith(".toml"):
+            return read_family(Path(name))
+        name = self.aliases.get(name, name)
+        return _shipped(name) if name in self.builtin else super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.aliases or (isinstance(name, str) and name.endswith(".toml"))
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Other names of families, to the name."""
+        return {alias: name for name in self.builtin for alias in _shipped(name).aliases}
+
+
+@cache
+def _shipped(name: str) -> FamilyDefinition:
+    return read_family(DATA / f"{name}.toml")
+
+
+FAMILIES = Families(
     kind="family",
     group="vr1bench.families",
-    builtin={
-        "qwen2.5-vl": "vr1bench.families.qwen2_5_vl:FAMILY",
-        "qwen2-vl": "vr1bench.families.qwen2_vl:FAMILY",
-        "qwen3-vl": "vr1bench.families.qwen3_vl:FAMILY",
-        "absolute": "vr1bench.families.absolute:FAMILY",
-    },
+    builtin={path.stem: str(path) for path in sorted(DATA.glob("*.toml"))},
 )
 
 
@@ -68,7 +112,7 @@ def choose(family: str, model_name: str, config: Mapping[str, object]) -> tuple[
     """The family of a model, and a few words on why.
 
     Args:
-        family: A family's name, or `auto`.
+        family: A family's name, an alias, the path of its TOML file, or `auto`.
         model_name: As the user typed it.
         config: The checkpoint's `config.json`; may be empty.
 
@@ -76,20 +120,21 @@ def choose(family: str, model_name: str, config: Mapping[str, object]) -> tuple[
         Vr1benchError: The name is unknown, `auto` finds nothing, or the model is known to be of another family.
     """
     model_type = str(config.get("model_type", ""))
-    by_type = next((f for f in FAMILIES.values() if model_type in f.model_types), None) if model_type else None
+    by_type = [f for f in FAMILIES.values() if model_type in f.model_types] if model_type else []
+    by_name = [f for f in FAMILIES.values() if f.name_pattern and re.search(f.name_pattern, model_name.lower())]
     if family != "auto":
         chosen = FAMILIES[family]
-        if by_type is not None and by_type.name != chosen.name and chosen.model_types:
+        if by_type and chosen.model_types and chosen.name not in {f.name for f in by_type}:
             raise Vr1benchError(
                 f"family {family!r} does not match the model: its config.json says model_type {model_type!r}, "
-                f"which is family {by_type.name!r}; drop --family, or pass --family {by_type.name}"
+                f"which is family {by_type[0].name!r}; drop --family, or pass --family {by_type[0].name}"
             )
         return chosen, "named on the command line"
-    if by_type is not None:
-        return by_type, f"config.json says model_type {model_type!r}"
-    for candidate in FAMILIES.values():
-        if candidate.name_pattern and re.search(candidate.name_pattern, model_name.lower()):
-            return candidate, f"the model's name {model_name!r}"
+    if by_type:  # two generations may share a model type: then the name decides between them
+        both = [f for f in by_name if f in by_type]
+        return (both or by_type)[0], f"config.json says model_type {model_type!r}"
+    if by_name:
+        return by_name[0], f"the model's name {model_name!r}"
     raise Vr1benchError(
         f"no family is known for model {model_name!r} (model_type {model_type or 'not given'!r}); "
         f"pass --family with one of: {', '.join(FAMILIES)}"

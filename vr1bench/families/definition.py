@@ -1,67 +1,99 @@
-"""A family as data: a grammar, a coordinate frame, a resize rule. Most families need no more."""
+"""A family as data: a TOML file that names a grammar, a coordinate frame, a resize rule and the family's questions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+from pydantic import Field, field_validator
 
-from vr1bench.boxes import rescale
-from vr1bench.families.reading import Reading, answer_span, prediction
-from vr1bench.families.smart_resize import smart_resize
-from vr1bench.types import Completion, Detections, Floats, PixelBudget, Prediction, Request
+from vr1bench.definitions import read_toml, validated
+from vr1bench.families.frames import Frame
+from vr1bench.families.grammars import Grammar
+from vr1bench.families.inputs import AsIs, Input
+from vr1bench.families.reading import answer_span, prediction
+from vr1bench.types import Completion, Detections, FrozenModel, PixelBudget, Prediction, Questions, Request
 
-Frame = Literal["original", "fed", "norm1000"]
-Write = Callable[[Sequence[str], Floats], str]
+
+class FamilyQuestions(Questions):
+    """A family's own words; a field that is "" is a mode that it was never asked in.
+
+    Attributes:
+        separator: Between the names of `{labels}`.
+        sources: Who asks so, for each of the three.
+    """
+
+    separator: str = ", "
+    sources: dict[str, str] = Field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True)
-class FamilyDefinition:
+class FamilyDefinition(FrozenModel):
     """A `Family` made of data.
 
     Attributes:
         name: As `--family` takes it.
-        read: The grammar: an answer's text to a Reading.
-        write: Its inverse: labels and boxes (n, 4) in the family's frame to text.
-        frame: `original` pixels, `fed` pixels (after the processor's resize), or `norm1000` (0 to 1000 on each side).
-        decimals: Digits behind the point that `format` keeps; None writes floats in full.
-        factor: Side of the square of pixels behind one image token; 0 where the family does not resize by a known rule.
+        about: One line for `vr1bench list families`.
+        aliases: Other names for `--family`.
         model_types: See `Family`.
         name_pattern: See `Family`.
-        instruction: Text added to the question; `{width}` and `{height}` are the size that the model is fed.
+        grammar: How answers are spelled.
+        frame: What their numbers count.
+        input: How the processor resizes an image.
+        questions: The family's own words.
+        instruction: Added to a question that does not state the image's size; in both, `{width}` and `{height}` are the
+            size that the model is fed.
     """
 
-    name: str
-    read: Callable[[str], Reading]
-    write: Write
-    frame: Frame
-    decimals: int | None = 0
-    factor: int = 0
-    model_types: tuple[str, ...] = field(default=())
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")
+    about: str = ""
+    aliases: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
     name_pattern: str = ""
+    grammar: Grammar
+    frame: Frame
+    input: Input = AsIs()
+    questions: FamilyQuestions = FamilyQuestions()
     instruction: str = ""
+
+    @field_validator("name_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        re.compile(pattern)
+        return pattern
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See `Family.identity`."""
+        return self.model_dump(mode="json", exclude={"about", "aliases", "model_types", "name_pattern", "questions"})
+
+    @property
+    def labelled(self) -> bool:
+        """See `Family.labelled`."""
+        return self.grammar.labelled
+
+    @property
+    def pixels(self) -> PixelBudget | None:
+        """See `Family.pixels`."""
+        return self.input.pixels
 
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> tuple[int, int]:
         """See `Family.fed_size`; without a resize rule the model is taken to see the original."""
-        if not self.factor:
-            return width, height
-        return smart_resize(width, height, self.factor, pixels or PixelBudget())
+        return self.input.fed_size(width, height, pixels)
 
     def image_tokens(self, fed_width: int, fed_height: int) -> int | None:
         """See `Family.image_tokens`."""
-        return (fed_width // self.factor) * (fed_height // self.factor) if self.factor else None
+        return self.input.image_tokens(fed_width, fed_height)
 
     def wrap(self, question: str, fed: tuple[int, int]) -> str:
         """See `Family.wrap`."""
-        return question + self.instruction.replace("{width}", str(fed[0])).replace("{height}", str(fed[1]))
+        text = question if "{width}" in question else question + self.instruction
+        return text.replace("{width}", str(fed[0])).replace("{height}", str(fed[1]))
 
     def format(self, gold: Detections, size: tuple[int, int], fed: tuple[int, int]) -> str:
         """See `Family.format`; an empty gold is written as the grammar's empty answer."""
-        framed = rescale(gold.boxes, size, self._extent(size, fed))
-        rounded = framed if self.decimals is None else np.round(framed, self.decimals)
-        return self.write([str(label) for label in gold.labels], rounded)
+        return self.grammar.write([str(label) for label in gold.labels], self.frame.numbers(gold.boxes, size, fed))
 
     def parse(self, completion: Completion, request: Request) -> Prediction:
         """See `Family.parse`."""
@@ -70,11 +102,14 @@ class FamilyDefinition:
         fed = (completion.fed_width, completion.fed_height)
         if not all(fed):
             fed = self.fed_size(*size, request.pixels)
-        reading = self.read(completion.text[start:end])
-        return prediction(completion, request, reading, self._extent(size, fed), (start, end))
+        reading = self.grammar.read(completion.text[start:end], located=bool(completion.tokens))
+        return prediction(completion, request, reading, self.frame, fed, (start, end))
 
-    def _extent(self, size: tuple[int, int], fed: tuple[int, int]) -> tuple[float, float]:
-        """(width, height) of the whole image in the family's coordinates."""
-        if self.frame == "norm1000":
-            return 1000.0, 1000.0
-        return (float(fed[0]), float(fed[1])) if self.frame == "fed" else (float(size[0]), float(size[1]))
+
+def read_family(path: Path) -> FamilyDefinition:
+    """A family from its TOML file.
+
+    Raises:
+        Vr1benchError: The file is missing, no TOML, or does not define a family; the message names the field.
+    """
+    return validated(FamilyDefinition, read_toml(path), f"family {path}")

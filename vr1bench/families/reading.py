@@ -1,8 +1,10 @@
 """From what a model wrote to a Prediction: the part that all grammars share.
 
-A grammar turns the answer's text into Items (numbers in the family's frame, a label or none, where they stood);
-`prediction` maps them to pixels of the original image, names their labels as the benchmark spells them, flags
-repeats and unknown labels, counts what was broken, and says what kind of answer it was.
+A grammar turns the answer's text into a Reading (numbers as written, a label or none, where they stood); `prediction`
+maps them to pixels of the original image, names their labels as the benchmark spells them, flags repeats and unknown
+labels, counts what was broken, and says what kind of answer it was.
+
+Plain floats instead of arrays until the end: an answer has ten boxes, and an array of ten costs more than its sums.
 """
 
 from __future__ import annotations
@@ -13,229 +15,282 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from vr1bench.boxes import clip, rescale
+from vr1bench.families.frames import Frame, Placing, Size
 from vr1bench.types import (
     Bools,
     Completion,
     Detections,
+    Ints,
+    Points,
     Prediction,
     Request,
     Status,
     Token,
-    boxes_of,
     labels_of,
 )
 
 Span = tuple[int, int]
 
 THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+THINK_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 ENDED = re.compile(r"</(?:think|thinking|answer)>\s*$", re.IGNORECASE)
 """The end of an answer that was begun and left empty."""
-ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
+ANSWER = re.compile(r"<answer>", re.IGNORECASE)
+ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
 REFUSAL = re.compile(r"\b(?:i(?:'m| am) (?:sorry|unable)|i (?:can(?:not|'t)|am not able to)|as an ai)\b", re.IGNORECASE)
 ABSENCE = re.compile(
     r"^\W*no\b|\b(?:none|nothing|no such|no (?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|"
     r"there (?:is|are) no|not (?:present|visible|found|in the image)|does not (?:appear|exist|contain)|"
     r"(?:can ?not|can't|could not|couldn't|do not|don't|did not|didn't) (?:see|find|detect|locate|identify)|"
-    r"no [\w -]{1,60}? (?:is|are|was|were) (?:present|visible|found|detected))\b",
+    r"no [\w -]{1,60}? (?:is|are|was|were) (?:present|visible|found|detected))\b|"
+    r"(?:is|are|was|were)n['’]t (?:present|visible|found|in the image)\b|没有|不存在|未(?:发现|检测到|找到)|找不到|^无",
     re.IGNORECASE,
 )
 WORDS_READ = 2000
 """Characters of an answer without boxes that are searched for what it says: a loop of words says nothing new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One object as written.
+class Place(NamedTuple):
+    """Where an item stands, in characters: its numbers, and its label where it has one."""
 
-    Attributes:
-        numbers: Four numbers in the grammar's order turned to xyxy, in the family's frame.
-        label: As written, or None where the reply names none.
-        span: Characters of the whole text that hold the item.
-        label_span: Characters that hold the label; None where there is none.
-    """
-
-    numbers: tuple[float, float, float, float]
-    label: str | None
-    span: Span
-    label_span: Span | None = None
+    numbers: Span
+    label: Span | None = None
 
 
 @dataclass(slots=True)
 class Reading:
-    """What a grammar found: the items it could keep, and what it had to give up, by reason."""
+    """What a grammar found, as columns with a row an item, and what it had to give up, by reason.
 
-    items: list[Item] = field(default_factory=list[Item])
+    Attributes:
+        numbers: Four numbers, x1 y1 x2 y2, in the family's frame.
+        labels: As written, or None where the answer names none.
+        places: Where the items stand; left empty where nobody asked.
+        loose: True where a label is the words in front of a box, which may hold more than a name; empty: none is.
+        points: Two numbers and a label each, of a model that points.
+        broken: Items given up, counted by reason.
+        mended: True where the text was not valid in its own grammar and had to be read tolerantly.
+        cut: True where the text ends inside a structure.
+        nothing: True where the grammar holds a valid statement that nothing is there, such as `[]`.
+    """
+
+    numbers: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
+    labels: list[str | None] = field(default_factory=list["str | None"])
+    places: list[Place] = field(default_factory=list[Place])
+    loose: list[bool] = field(default_factory=list[bool])
+    points: list[tuple[tuple[float, ...], str | None]] = field(default_factory=list["tuple[tuple[float, ...], str | None]"])
     broken: Counter[str] = field(default_factory=Counter[str])
     mended: bool = False
-    """True where the text was not valid in its own grammar and had to be read tolerantly."""
     cut: bool = False
-    """True where the text ends inside a structure."""
     nothing: bool = False
-    """True where the grammar holds a valid statement that nothing is there, such as `[]`."""
+
+    def add(self, numbers: tuple[float, ...], label: str | None, place: Place, *, loose: bool = False) -> None:
+        """One more item: a box of four numbers, or a point of two."""
+        if len(numbers) == 2:
+            self.points.append((numbers, label))
+            return
+        self.numbers.append(numbers)
+        self.labels.append(label)
+        self.places.append(place)
+        self.loose.append(loose)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drops all items but these."""
+        for name in ("numbers", "labels", "places", "loose"):
+            column = getattr(self, name)
+            setattr(self, name, [column[row] for row in rows] if column else [])
 
 
 def answer_span(text: str) -> Span:
-    """Where the final answer stands: behind the last `</think>`, inside the last `<answer>`.
+    """Where the final answer stands: behind the last `</think>`, from the last `<answer>` to the last `</answer>`.
 
     Thinking that never ends holds no answer: an empty span at the end of the text.
     """
-    start = 0
-    for match in THINK_END.finditer(text):
-        start = match.end()
-    if start == 0 and re.match(r"\s*<think(?:ing)?>", text, re.IGNORECASE) and not ANSWER.search(text):
-        return len(text), len(text)
-    last = None
-    for match in ANSWER.finditer(text, start):
-        last = match
-    return (last.start(1), last.end(1)) if last else (start, len(text))
+    if "<" not in text:
+        return 0, len(text)
+    start = max((match.end() for match in THINK_END.finditer(text)), default=0)
+    begin = max((match.end() for match in ANSWER.finditer(text, start)), default=0)
+    if not begin:
+        thinking = start == 0 and THINK_BEGIN.match(text)
+        return (len(text) if thinking else start), len(text)
+    return begin, max((match.start() for match in ANSWER_END.finditer(text, begin)), default=len(text))
 
 
+@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """A name without case, separators and surrounding punctuation: `No-Mask` and `no mask` fold alike."""
     return re.sub(r"[\s_-]+", " ", name.casefold()).strip(" .,;:'\"")
 
 
-def name_labels(written: Sequence[str | None], queries: Sequence[str]) -> tuple[list[str], list[bool]]:
-    """Labels as the benchmark spells them, and which of them are unknown.
+class Names:
+    """The names that were asked for, and how to find the one that a label means."""
 
-    An exact match wins (boggleBoards has both `Q` and `q`), then a folded one where only one query folds so. A reply
-    without a label takes the query where just one was asked; else it is unknown and its label is "".
-    """
-    exact, folded = _index(tuple(queries))
-    names: list[str] = []
-    unknown: list[bool] = []
-    for label in written:
-        if label is None and len(queries) == 1:
-            name: str | None = queries[0]
-        elif label is None:
-            name = None
-        else:
-            name = label if label in exact else folded.get(fold(label))
-        names.append(name if name is not None else (label or ""))
-        unknown.append(name is None)
-    return names, unknown
+    def __init__(self, queries: Sequence[str]) -> None:
+        self.exact: dict[str | None, str] = {query: query for query in queries}
+        self.only = queries[0] if len(queries) == 1 else None
+        self.folded: dict[str, str | None] = {}
+        for query in queries:
+            self.folded[fold(query)] = None if fold(query) in self.folded else query
+        longest_first = sorted((name for name in self.folded if name), key=len, reverse=True)
+        words = "|".join(re.escape(name) for name in longest_first)
+        self.mention = re.compile(rf"(?<!\w)({words})(?:e?s)?(?!\w)") if words else None
+
+    def find(self, label: str | None, loose: bool) -> str | None:
+        """The name as the benchmark spells it; None where the label is none of those asked.
+
+        An exact match wins (boggleBoards has both `Q` and `q`), then a folded one where only one name folds so; in
+        running text, the last mention. Where one name was asked, a box without a label is that one's.
+        """
+        if label is None:
+            return self.only
+        if label in self.exact:
+            return label
+        name = self.folded.get(fold(label))
+        if name is None and loose:
+            return self._mentioned(label) or self.only
+        return name
+
+    def _mentioned(self, words: str) -> str | None:
+        found = self.mention.findall(fold(words)) if self.mention else None
+        return self.folded[found[-1]] if found else None
 
 
-@lru_cache(maxsize=64)
-def _index(queries: tuple[str, ...]) -> tuple[frozenset[str], dict[str, str | None]]:
-    """The queries, and the query of each folded name (None where two fold alike); asked again and again."""
-    folded: dict[str, str | None] = {}
-    for query in queries:
-        folded[fold(query)] = None if fold(query) in folded else query
-    return frozenset(queries), folded
+@lru_cache(maxsize=256)
+def names_of(queries: tuple[str, ...]) -> Names:
+    """The Names of these queries, made once: they are asked again and again."""
+    return Names(queries)
 
 
-def token_scores(items: Sequence[Item], tokens: Sequence[Token]) -> list[float]:
-    """How sure the model was of each item: the probability of its label's tokens.
+def token_scores(places: Sequence[Place], tokens: Sequence[Token], offset: int) -> list[float]:
+    """How sure the model was of each item: the mean probability of its coordinate and label tokens.
 
-    Where an item has no label, the geometric mean over the tokens of its box. Measured on the small model: AP 79.3
-    for the label's probability against 73.3 for a constant score and 74.2 for the mean over all tokens.
+    A token belongs where its characters overlap the item's; brackets and commas between the numbers do not count.
+
+    Args:
+        places: Of the items, counted from `offset`.
+        tokens: All tokens of the completion, in order.
+        offset: Where in the completion the text that the items were read from begins.
+
+    Returns:
+        One number in [0, 1] an item; 1.0 where no token belongs to it.
     """
     ends = np.cumsum([len(token.text) for token in tokens])
-    logs = np.array([token.logprob for token in tokens])
+    sure = [math.exp(min(0.0, token.logprob)) for token in tokens]
     scores: list[float] = []
-    for item in items:
-        start, end = item.label_span or item.span
-        first, last = np.searchsorted(ends, start, side="right"), np.searchsorted(ends, end, side="left")
-        part = logs[int(first) : int(last) + 1]
-        if not len(part):
-            scores.append(1.0)
-            continue
-        scores.append(math.exp(min(0.0, float(part.sum() if item.label_span else part.mean()))))
+    for place in places:
+        parts = [
+            sure[i]
+            for span in place
+            if span
+            for i in _tokens_in(ends, span[0] + offset, span[1] + offset)
+            if any(map(str.isalnum, tokens[i].text))
+        ]
+        scores.append(sum(parts) / len(parts) if parts else 1.0)
     return scores
 
 
+def _tokens_in(ends: Ints, start: int, end: int) -> range:
+    """Indices of the tokens that overlap characters `start` to `end`."""
+    first, last = np.searchsorted(ends, (start, end - 1), side="right")
+    return range(int(first), min(int(last) + 1, len(ends)))
+
+
 def prediction(
-    completion: Completion, request: Request, reading: Reading, frame: tuple[float, float], answer: Span
+    completion: Completion, request: Request, reading: Reading, frame: Frame, fed: Size, answer: Span
 ) -> Prediction:
     """Finishes a reading.
 
     Args:
         completion: The answer.
         request: What was asked: the image's size and the queries.
-        reading: What the grammar found; its spans count from the answer's begin.
-        frame: (width, height) of the whole image in the family's coordinates.
+        reading: What the grammar found; its places count from the answer's begin.
+        frame: What the numbers count.
+        fed: (width, height) in pixels at which the model saw the image.
         answer: Where the text that the grammar read stands in `completion.text`.
     """
-    broken = reading.broken
-    kept: list[Item] = []
-    for item in reading.items:
-        reason = _defect(item.numbers)
-        if reason:
-            broken[reason] += 1
-        else:
-            kept.append(item)
-    size = (request.width, request.height)
-    raw = rescale(boxes_of([item.numbers for item in kept]), frame, size)
-    boxes = clip(raw, *size)
-    # Half a grid step over the edge is rounding of the grid, not a claim about what lies outside.
-    step = np.array([size[0] / frame[0], size[1] / frame[1]] * 2)
-    clipped = int((np.abs(raw - boxes) > step).any(axis=1).sum())
-    status = _status(completion, request, reading, len(kept), answer)
+    placing = frame.placing((request.width, request.height), fed)
+    rows, defects, clipped = placing.boxes(reading.numbers)
+    if defects:
+        reading.broken.update(defects.values())
+        reading.keep([row for row in range(len(reading.numbers)) if row not in defects])
+    names = names_of(request.queries)
+    points = _points(reading, names, placing) if reading.points else None
+    count = len(reading.numbers)
+    status = _status(completion, request, reading, count + (len(points) if points else 0), answer)
     if clipped:
-        broken["clipped"] += clipped
-    names, unknown = name_labels([item.label for item in kept], request.queries)
-    offset = answer[0]
-    shifted = [
-        Item(i.numbers, i.label, _shift(i.span, offset), _shift(i.label_span, offset) if i.label_span else None)
-        for i in kept
-    ]
-    scores = token_scores(shifted, completion.tokens) if completion.tokens else [1.0] * len(kept)
+        reading.broken["clipped"] += clipped
+    labels, unknown = _named(reading.labels, reading.loose, names)
+    scores = token_scores(reading.places, completion.tokens, answer[0]) if completion.tokens else [1.0] * count
     return Prediction(
         text=completion.text,
-        detections=Detections(boxes, labels_of(names), np.array(scores, dtype=np.float64)),
-        duplicate=_duplicates(kept, names),
-        unknown=np.array(unknown, dtype=np.bool_),
+        detections=Detections(
+            np.array(rows, dtype=np.float64).reshape(-1, 4), labels_of(labels), np.array(scores, dtype=np.float64)
+        ),
+        duplicate=_duplicates(reading.numbers, labels),
+        unknown=unknown,
         status=status,
-        broken=dict(broken),
+        broken=dict(reading.broken),
+        written=reading.numbers,
+        points=points,
+        fed=fed,
     )
 
 
-def _shift(span: Span, offset: int) -> Span:
-    return span[0] + offset, span[1] + offset
+def _named(written: Sequence[str | None], loose: Sequence[bool], names: Names) -> tuple[list[str], Bools]:
+    """Labels as the benchmark spells them, and which of them are unknown."""
+    found = list(map(names.exact.get, written))
+    if None not in found:
+        return found, np.zeros(len(found), dtype=np.bool_)  # type: ignore[return-value]
+    found = list(map(names.find, written, loose or [False] * len(written)))
+    labels = [(label or "").strip() if name is None else name for name, label in zip(found, written, strict=True)]
+    return labels, np.array([name is None for name in found], dtype=np.bool_)
 
 
-def _defect(numbers: tuple[float, float, float, float]) -> str | None:
-    if not all(math.isfinite(number) for number in numbers):
-        return "non-finite"
-    x1, y1, x2, y2 = numbers
-    return "inverted" if x2 < x1 or y2 < y1 else None
+def _duplicates(numbers: Sequence[tuple[float, ...]], labels: Sequence[str]) -> Bools:
+    """(n,) True where an earlier row has the same numbers and label."""
+    flags = np.zeros(len(labels), dtype=np.bool_)
+    rows = list(zip(labels, numbers, strict=True))
+    if len(set(rows)) < len(rows):
+        seen: set[tuple[str, tuple[float, ...]]] = set()
+        for i, row in enumerate(rows):
+            flags[i] = row in seen
+            seen.add(row)
+    return flags
 
 
-def _duplicates(items: Sequence[Item], names: Sequence[str]) -> Bools:
-    seen: set[tuple[object, ...]] = set()
-    flags: list[bool] = []
-    for item, name in zip(items, names, strict=True):
-        key = (name, *item.numbers)
-        flags.append(key in seen)
-        seen.add(key)
-    return np.array(flags, dtype=np.bool_)
+def _points(reading: Reading, names: Names, placing: Placing) -> Points:
+    """The finite points in pixels; the others are counted as broken."""
+    kept = [(numbers, label) for numbers, label in reading.points if all(map(math.isfinite, numbers))]
+    if len(kept) < len(reading.points):
+        reading.broken["non-finite"] += len(reading.points) - len(kept)
+    xy = np.array([placing.point(*numbers) for numbers, _ in kept], dtype=np.float64).reshape(-1, 2)
+    labels, unknown = _named([label for _, label in kept], (), names)
+    return Points(xy, labels_of(labels), unknown)
 
 
 def _status(completion: Completion, request: Request, reading: Reading, kept: int, answer: Span) -> Status:
     text = completion.text
-    words = text[slice(*answer)].strip()
-    if not text.strip():
-        return Status.EMPTY
-    if completion.finish == "length" or reading.cut or (not words and not ENDED.search(text)):
-        return Status.TRUNCATED
+    if completion.finish == "length" or reading.cut:
+        return Status.TRUNCATED if text.strip() else Status.EMPTY
     if kept:
         return Status.SALVAGED if reading.broken or reading.mended else Status.OK
+    if reading.nothing and not reading.broken:
+        return Status.NONE
+    words = text[slice(*answer)].strip()
     if not words:
-        return Status.EMPTY
+        return Status.EMPTY if not text.strip() or ENDED.search(text) else Status.TRUNCATED
     if reading.broken:
         return Status.MALFORMED
-    return Status.NONE if reading.nothing else _in_words(words[:WORDS_READ], request.queries)
+    return _in_words(words[:WORDS_READ], request.queries)
 
 
 def _in_words(words: str, queries: Sequence[str]) -> Status:
     """What an answer without any box says."""
     for query in queries:  # "nothing" may be part of a phrase that was asked for
-        words = words.replace(query, "")
+        words = words.replace(query, "") if query else words
     if ABSENCE.search(words):
         return Status.NONE
     return Status.REFUSED if REFUSAL.search(words) else Status.MALFORMED

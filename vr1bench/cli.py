@@ -48,7 +48,9 @@ def run(
     ] = None,
     benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
-    family: Annotated[str, typer.Option(help="Model family, its TOML, or auto: by the model's config and name.")] = "auto",
+    family: Annotated[
+        str, typer.Option(help="Model family, its TOML, or auto: by the model's config and name.")
+    ] = "auto",
     protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
     split: Annotated[
         Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
@@ -151,7 +153,7 @@ def score(
 
 
 @app.command(
-    epilog="Example: echo '[{\"bbox_2d\": [9, 9, 50, 40], \"label\": \"dog\"}]' | vr1bench parse --family qwen2.5-vl "
+    epilog='Example: echo \'[{"bbox_2d": [9, 9, 50, 40], "label": "dog"}]\' | vr1bench parse --family qwen2.5-vl '
     "--size 640x480 --input-size 644x476"
 )
 def parse(

@@ -217,7 +217,8 @@ class Job:
                 "once; ask for one a prompt: --set query=one"
             )
         if not words:
-            hint = "; ask for one class a prompt: --set query=one" if kind == "all" and self.family.questions.one else ""
+            askable = kind == "all" and self.family.questions.one
+            hint = "; ask for one class a prompt: --set query=one" if askable else ""
             raise Vr1benchError(
                 f"neither protocol {self.protocol.name!r} nor family {self.family.name!r} has a question for {kind!r}, "
                 f"which benchmark {self.benchmark.name!r} needs{hint or '; choose another --protocol'}"
@@ -304,7 +305,8 @@ def merged(parts: Sequence[Prediction]) -> Prediction:
 def _merged_points(parts: Sequence[Points]) -> Points | None:
     if not parts:
         return None
-    return Points(*(np.concatenate(column) for column in zip(*((p.xy, p.labels, p.unknown) for p in parts), strict=True)))
+    columns = zip(*((part.xy, part.labels, part.unknown) for part in parts), strict=True)
+    return Points(*(np.concatenate(column) for column in columns))
 
 
 def file_name(text: str) -> str:

@@ -34,6 +34,7 @@ from vr1bench.types import (
 )
 
 Span = tuple[int, int]
+Point = tuple[tuple[float, ...], str | None]
 
 THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 THINK_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
@@ -50,6 +51,8 @@ ABSENCE = re.compile(
     r"(?:is|are|was|were)n['’]t (?:present|visible|found|in the image)\b|没有|不存在|未(?:发现|检测到|找到)|找不到|^无",
     re.IGNORECASE,
 )
+EDGES = " \t\r\n,;:.[](){}*`"
+"""What may stand around a name in running text."""
 WORDS_READ = 2000
 """Characters of an answer without boxes that are searched for what it says: a loop of words says nothing new."""
 
@@ -81,7 +84,7 @@ class Reading:
     labels: list[str | None] = field(default_factory=list["str | None"])
     places: list[Place] = field(default_factory=list[Place])
     loose: list[bool] = field(default_factory=list[bool])
-    points: list[tuple[tuple[float, ...], str | None]] = field(default_factory=list["tuple[tuple[float, ...], str | None]"])
+    points: list[Point] = field(default_factory=list["Point"])
     broken: Counter[str] = field(default_factory=Counter[str])
     mended: bool = False
     cut: bool = False
@@ -148,10 +151,10 @@ class Names:
             return self.only
         if label in self.exact:
             return label
-        name = self.folded.get(fold(label))
-        if name is None and loose:
-            return self._mentioned(label) or self.only
-        return name
+        if not loose:
+            return self.folded.get(fold(label))
+        words = label.strip(EDGES)
+        return self.exact.get(words) or self.folded.get(fold(words)) or self._mentioned(label) or self.only
 
     def _mentioned(self, words: str) -> str | None:
         found = self.mention.findall(fold(words)) if self.mention else None
@@ -245,8 +248,10 @@ def _named(written: Sequence[str | None], loose: Sequence[bool], names: Names) -
     if None not in found:
         return found, np.zeros(len(found), dtype=np.bool_)  # type: ignore[return-value]
     found = list(map(names.find, written, loose or [False] * len(written)))
-    labels = [(label or "").strip() if name is None else name for name, label in zip(found, written, strict=True)]
-    return labels, np.array([name is None for name in found], dtype=np.bool_)
+    unknown = [name is None for name in found]
+    edges = [EDGES if is_loose else None for is_loose in loose] if loose else [None] * len(written)
+    labels = [name or (label or "").strip(edge) for name, label, edge in zip(found, written, edges, strict=True)]
+    return labels, np.array(unknown, dtype=np.bool_)
 
 
 def _duplicates(numbers: Sequence[tuple[float, ...]], labels: Sequence[str]) -> Bools:

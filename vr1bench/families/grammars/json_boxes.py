@@ -42,7 +42,7 @@ VALUE = re.compile(r"\{|\[(?!\s*+[A-Za-z(<])")
 """Where JSON may begin; `[x1, y1, x2, y2]` in prose about the format does not."""
 BEGUN = re.compile(r"\s*+(?:,\s*+(?:\{[^{}]*+)?)?\Z")
 """What a cut leaves behind the last whole object."""
-TYPOGRAPHIC = str.maketrans("“”„‘’", "\"\"\"''")
+TYPOGRAPHIC = str.maketrans("“”„‘’", '"""\'\'')
 COMMENT = re.compile(r"//[^\n\"]*$|/\*.*?\*/", re.MULTILINE | re.DOTALL)
 TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)")
@@ -146,9 +146,7 @@ def _whole_list(text: str, start: int, end: int, decoder: msgspec.json.Decoder[l
         rows = decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return Reading(
-        [row.box for row in rows], [row.label for row in rows], cut=cut, mended=cut, nothing=not rows
-    )
+    return Reading([row.box for row in rows], [row.label for row in rows], cut=cut, mended=cut, nothing=not rows)
 
 
 def _only_fence(text: str) -> tuple[int, int]:
@@ -362,9 +360,10 @@ def _locate(text: str, cursor: int, label: str | None, box: Any) -> tuple[Span, 
     match = BARE_BOX.search(text, cursor)
     if match is None or [float(n) for n in match.groups()] != box:  # corner keys, or numbers as strings
         begin = max(text.find(str(box[0]), cursor), cursor)
-        end = text.find("}", begin) + 1 or len(text)
+        end = text.find("}", begin)
+        end = len(text) if end < 0 else end
     else:
-        begin, end = match.span()
+        begin, end = match.start(1), match.end(4)
     if not label:
         return (begin, end), None
     quoted = json.dumps(label, ensure_ascii=False)[1:-1]
@@ -401,7 +400,7 @@ def _bare_boxes(body: str, reading: Reading) -> None:
         key = GROUP_KEY.search(body, max(end, match.start() - 200), match.start())
         label = (key[1] if key[1] not in (*BOX_KEYS, *POINT_KEYS) else None) if key else label
         end = match.end()
-        reading.add(tuple(map(float, match.groups())), label, Place(match.span()))
+        reading.add(tuple(map(float, match.groups())), label, Place((match.start(1), match.end(4))))
     begun = body.count("<bbox>") - len(reading.numbers)
     if begun > 0 and "<bbox>" in body[end:] and body.find("</bbox>", body.rfind("<bbox>")) < 0:
         reading.cut = True

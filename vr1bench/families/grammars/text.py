@@ -23,8 +23,7 @@ FIELD = re.compile(r"\{(x1|y1|x2|y2|from|to)(?::([0-9.a-z]+))?\}")
 SPACES = r"\s*+"
 CORNERS = ("x1", "y1", "x2", "y2")
 CELLS = ("from", "to")
-PUNCTUATION = " \t\r\n,;:&.\"'`*-[](){}"
-CONTINUES = re.compile(r"[\s,;\[\](){}]*(?:and)?[\s,;\[\](){}]*")
+CONTINUES = re.compile(r"[\s,;:&.\"'`*\[\](){}-]*+(?:and\b)?+[\s,;:&.\"'`*\[\](){}-]*+")
 """What may stand between two boxes of one label."""
 OPEN_TAG = re.compile(r"<[^<>\s]{0,60}\Z")
 TAG = re.compile(r"<[^<>]*>")
@@ -101,7 +100,7 @@ class TextGrammar(FrozenModel):
             else:
                 label, place, loose = previous = named
             numbers = self._corners([float(group) for group in match.groups()])
-            reading.add(numbers, label, Place(match.span(), place), loose=loose)
+            reading.add(numbers, label, Place((match.start(1), match.end(match.lastindex or 1)), place), loose=loose)
         rows = zip(reading.places, reading.loose, strict=True)
         labels = [place.label for place, loose in rows if place.label and not loose]
         self._look_for_pieces(text, gaps, labels, reading)
@@ -109,13 +108,16 @@ class TextGrammar(FrozenModel):
 
     def write(self, labels: Sequence[str], boxes: Floats) -> str:
         """The answer as the family writes it; `empty` where there is nothing."""
-        return self.join.join(
-            self.item.replace("{box}", self._spelled(box)).replace("{label}", label)
-            for label, box in zip(labels, boxes.tolist(), strict=True)
-        ) or self.empty
+        return (
+            self.join.join(
+                self.item.replace("{box}", self._spelled(box)).replace("{label}", label)
+                for label, box in zip(labels, boxes.tolist(), strict=True)
+            )
+            or self.empty
+        )
 
     def _spelled(self, box: Sequence[float]) -> str:
-        values = dict(zip(CORNERS, map(plain_number, box), strict=True))
+        values: dict[str, float] = dict(zip(CORNERS, map(plain_number, box), strict=True))
         if self.columns:
             values = {"from": int(box[1]) * self.columns + int(box[0]), "to": int(box[3]) * self.columns + int(box[2])}
         return FIELD.sub(lambda match: format(values[match[1]], match[2] or ""), self.box)
@@ -143,7 +145,7 @@ class TextGrammar(FrozenModel):
         if not self.columns:
             return tuple(values) if self._order == CORNERS else tuple(values[self._order.index(c)] for c in CORNERS)
         if not all(map(math.isfinite, values)):
-            return tuple(values * 2)
+            return (*values, *values)
         first, last = map(int, values)
         x1, y1, x2, y2 = first % self.columns, first // self.columns, last % self.columns, last // self.columns
         # Kosmos-2 (transformers, `patch_index_to_coordinate`): in one row or column, whole cells instead of centres.
@@ -160,7 +162,7 @@ class TextGrammar(FrozenModel):
                 return text[begin:close], (begin, close), False
         elif self.labelled and not self.running:
             begin, close = self._inner(text, start, end, first=first)
-            if begin < close and text[begin:close].strip(PUNCTUATION):
+            if begin < close and not CONTINUES.fullmatch(text, begin, close):
                 return text[begin:close], (begin, close), False
         return self._words(text, max(start, end - WORDS_BEFORE), end)
 
@@ -186,9 +188,9 @@ class TextGrammar(FrozenModel):
     def _words(self, text: str, start: int, end: int) -> tuple[str | None, Span | None, bool] | None:
         """The bare words of a gap as a loose label."""
         gap = self._untagged(text[start:end])
-        words = gap.strip(PUNCTUATION)
-        if not words or CONTINUES.fullmatch(gap):
+        if CONTINUES.fullmatch(gap):
             return None
+        words = gap.strip()
         begin = start + gap.find(words)
         return words, (begin, begin + len(words)), True
 
@@ -319,7 +321,11 @@ class TextGrammar(FrozenModel):
     def _openings(self) -> tuple[str, ...]:
         """With what an answer ends that was cut in front of a box's first number."""
         before_box = TAG.findall(self.item.partition("{box}")[0].rpartition("{label}")[2])
-        return tuple(dict.fromkeys([*(tag for tag in before_box if tag != self._close), *filter(None, [self._literals[0].strip()])]))
+        return tuple(
+            dict.fromkeys(
+                [*(tag for tag in before_box if tag != self._close), *filter(None, [self._literals[0].strip()])]
+            )
+        )
 
 
 def _flexible(literal: str, *, round_too: bool = False) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ class _Seen:
     """What is kept of one sample.
 
     Attributes:
+        images: Paths; samples with equal ones count as one.
         size: (width, height) pixels of the original.
         fed: (width, height) at which the model saw it.
         written: (n, 4) numbers in the family's frame, xyxy.
@@ -43,6 +45,7 @@ class _Seen:
         target: (p,) rows of `gold` with the same label.
     """
 
+    images: tuple[Path, ...]
     size: tuple[int, int]
     fed: tuple[int, int]
     written: Floats
@@ -83,7 +86,7 @@ class Audit:
         """What was measured; {} without any box, and without names whose measure needs gold that is not there.
 
         `samples` and `boxes` looked at; shares of boxes `below one` and `past the edge`; `pairs` of a label's only box
-        and only gold box; `scale x` and `scale y` by which those boxes would fit; `IoU <reading>`, mean over samples.
+        and only gold box; `scale x` and `scale y` by which those boxes would fit; `IoU <reading>`, mean over images.
         """
         measured = self._measure()
         if measured is None:
@@ -130,7 +133,8 @@ def _seen(pair: Pair) -> _Seen | None:
         return None
     box, target = np.nonzero(same[keep])
     size = (sample.width, sample.height)
-    return _Seen(size, prediction.fed if all(prediction.fed) else size, written[keep], gold.boxes, box, target)
+    fed = prediction.fed if all(prediction.fed) else size
+    return _Seen(sample.images, size, fed, written[keep], gold.boxes, box, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class _Table:
     """All samples behind each other.
 
     Attributes:
+        image: (s,) number of each sample's image.
         size: (s, 2) width and height in pixels of each sample's original.
         fed: (s, 2) width and height as fed.
         written: (n, 4) numbers of all boxes.
@@ -148,6 +153,7 @@ class _Table:
         lone: (p,) True where its label has this one box and this one gold box in the sample.
     """
 
+    image: Ints
     size: Floats
     fed: Floats
     written: Floats
@@ -170,7 +176,9 @@ def _table(seen: Sequence[_Seen]) -> _Table:
     others = [(target + len(gold) * quarter // 4) % max(len(gold), 1) for quarter in (1, 2, 3)]
     chance = [gold[other] / _twice(size[gold_sample[other]]) * _twice(size[sample[box]]) for other in others]
     lone = (np.bincount(box)[box] == 1) & (np.bincount(target)[target] == 1)
+    numbers: dict[tuple[Path, ...], int] = {}
     return _Table(
+        image=np.array([numbers.setdefault(one.images, len(numbers)) for one in seen]),
         size=size,
         fed=np.array([one.fed for one in seen], dtype=np.float64),
         written=np.concatenate([one.written for one in seen]),
@@ -340,7 +348,8 @@ class _Level(NamedTuple):
 
     Attributes:
         reading: Which.
-        iou: (t,) of each sample with pairs: mean over its boxes of the best IoU with gold of the same label.
+        iou: (t,) of each image with pairs: mean over its boxes of the best IoU with gold of the same label. An image
+            that several phrases were asked of counts once, or their answers would pass for independent.
         lift: (t,) that, less the same with gold of other samples.
     """
 
@@ -354,7 +363,7 @@ def _levels(table: _Table, readings: Sequence[_Reading]) -> list[_Level]:
     if not len(table.box):
         return []
     starts = np.flatnonzero(np.diff(table.box, prepend=-1))
-    _, place, count = np.unique(table.sample[table.box[starts]], return_inverse=True, return_counts=True)
+    _, place, count = np.unique(table.image[table.sample[table.box[starts]]], return_inverse=True, return_counts=True)
     sides = _twice(table.size)[table.sample]
     gold_area = area(table.gold)
     levels: list[_Level] = []
@@ -418,12 +427,13 @@ MIN_SHARE = 0.05
 """Part of the boxes that makes an observation: single wild boxes are the model's, many are the frame's."""
 MIN_BOXES = 3
 """Boxes that make an observation."""
-MIN_SAMPLES = 10
-"""Samples that a cause needs."""
+MIN_IMAGES = 10
+"""Images that a cause needs."""
 MIN_GAIN = 0.05
 """Mean lift that another reading must gain."""
 MIN_SURE = 5.0
-"""Standard errors by which it must gain it: samples may repeat an image, and a dozen readings are tried."""
+"""Standard errors by which it must gain it. Of 8400 simulated good, weak, random and constant models none came above
+3.8 with a gain of 0.03; a wrong family comes to 10 and more in 25 images."""
 TIE = 0.01
 """Lift that does not decide between readings: then the one that was tried first is told."""
 
@@ -463,7 +473,7 @@ def _on_gold(measured: _Measured, frame: Frame, own_words: str) -> list[str]:
     best = next(level for level in clear if level.lift.mean() >= most - TIE)
     found = [
         f"boxes lie better on the gold when read as {best.reading.words}: mean IoU {best.iou.mean():.2f}, against "
-        f"{own.iou.mean():.2f} as {own_words}, over {len(own.iou)} samples; "
+        f"{own.iou.mean():.2f} as {own_words}, over {len(own.iou)} images; "
         f"likely cause: {_cause(frame, best.reading.name)}"
     ]
     if best.reading.name != "fitted scale" and clear[-1].reading.name == "fitted scale" and measured.scale is not None:
@@ -475,8 +485,8 @@ def _on_gold(measured: _Measured, frame: Frame, own_words: str) -> list[str]:
 
 
 def _clear(gain: Floats) -> bool:
-    """Whether lifts gained sample by sample are large and sure."""
-    if len(gain) < MIN_SAMPLES:
+    """Whether lifts gained image by image are large and sure."""
+    if len(gain) < MIN_IMAGES:
         return False
     mean = float(gain.mean())
     return mean >= MIN_GAIN and mean >= MIN_SURE * float(gain.std(ddof=1)) / math.sqrt(len(gain))

@@ -48,9 +48,7 @@ def run(
     ] = None,
     benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
-    family: Annotated[
-        str, typer.Option(help="Model family, its TOML, or auto: by the model's config and name.")
-    ] = "auto",
+    family: Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")] = "auto",
     protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
     split: Annotated[
         Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")

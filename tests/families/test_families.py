@@ -1,6 +1,7 @@
 """Families read what was published, and read back what they write."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_golden_coordinates(shared_data):
         for name in names.split():
             family = FAMILIES[name]
             text = family.format(gold, (width, height), family.fed_size(width, height, None))
-            assert [int(n) for n in __import__("re").findall(r"\d+(?=[,)\]])", text)] == expected, name
+            assert [int(n) for n in re.findall(r"\d+(?=[,)\]])", text)] == expected, name
     for row in data["smart_resize"]:
         height, width = row["hw"]
         fed = FAMILIES["qwen2.5-vl"].fed_size(width, height, PixelBudget(max_pixels=row["max_pixels"]))
@@ -216,39 +217,32 @@ def test_qwen2_vl_without_its_tokens_and_in_json(text):
 
 
 @pytest.mark.parametrize(
-    ("family", "pieces", "scores"),
-    [  # each piece is a token and its log-probability; None marks tokens that belong to no item
+    ("family", "answer", "scores"),
+    [  # tokens apart by |, the log-probability of those that count behind each; the others have -9
         (
             "absolute",
-            [('[{"bbox_2d": [', None), ("1", -1.0), (", ", None), ("2", -2.0), (", ", None), ("3", -3.0), (", ", None),
-             ("4", -4.0), ('], "label": "', None), ("do", -0.5), ("g", -0.25), ('"}, {"bbox_2d": [', None), ("10", -0.1),
-             (", ", None), ("20", -0.1), (", ", None), ("30", -0.1), (", ", None), ("40", -0.1), ('], "label": "', None),
-             ("cat", -5.0), ('"}]', None)],
-            [[-1.0, -2.0, -3.0, -4.0, -0.5, -0.25], [-0.1, -0.1, -0.1, -0.1, -5.0]],
+            '[{"bbox_2d": [|1:-1|, |2:-2|, |3:-3|, |4:-4|], "label": "|do:-.5|g:-.25|"}, {"bbox_2d": [|10:-.1|, |20:-.1|, '
+            '|30:-.1|, |40:-.1|], "label": "|cat:-5|"}]',
+            [[-1, -2, -3, -4, -0.5, -0.25], [-0.1, -0.1, -0.1, -0.1, -5]],
         ),
-        (  # label first, one digit a token
-            "griffon",
-            [("dog", -0.7), ("-[", None), ("0.", -0.1), ("1", -0.2), (",", None), ("0.2", -0.3), (",", None), ("0.3", -0.4),
-             (",", None), ("0.4", -0.5), ("]", None)],
-            [[-0.7, -0.1, -0.2, -0.3, -0.4, -0.5]],
-        ),
-        (  # label last, a token a location
+        ("griffon", "dog:-.7|-[|0.:-.1|1:-.2|,|0.2:-.3|,|0.3:-.4|,|0.4:-.5|]", [[-0.7, -0.1, -0.2, -0.3, -0.4, -0.5]]),
+        (
             "paligemma",
-            [("<loc0100>", -0.1), ("<loc0200>", -0.2), ("<loc0300>", -0.3), ("<loc0400>", -0.4), (" ", None), ("cat", -2.0)],
+            "<loc0100>:-.1|<loc0200>:-.2|<loc0300>:-.3|<loc0400>:-.4| |cat:-2",
             [[-0.1, -0.2, -0.3, -0.4, -2.0]],
         ),
-        (  # behind thinking, which counts nothing, though it names a box
+        (  # behind thinking, which counts nothing though it names a box
             "qwen3-vl",
-            [("<think>[5, 6, 7, 8]</think>", None), ('[{"label": "', None), ("dog", -1.0), ('", "bbox_2d": [', None),
-             ("1, 2, 3, 4", -0.5), ("]}]", None)],
+            '<think>[5, 6, 7, 8]</think>|[{"label": "|dog:-1|", "bbox_2d": [|1, 2, 3, 4:-.5|]}]',
             [[-1.0, -0.5]],
         ),
     ],
-)  # fmt: skip
-def test_a_score_is_the_mean_probability_of_coordinates_and_label(family, pieces, scores):
-    tokens = tuple(Token(text=text, logprob=-9.0 if log is None else log) for text, log in pieces)
+)
+def test_a_score_is_the_mean_probability_of_coordinates_and_label(family, answer, scores):
+    pieces = [re.fullmatch(r"(.*?)(?::(-[.0-9]+))?", piece) for piece in answer.split("|")]
+    tokens = tuple(Token(text=piece[1], logprob=float(piece[2] or -9)) for piece in pieces)
     request = Request("", "", (), 1000, 1000, ("dog", "cat"), (), Sampling())
-    got = FAMILIES[family].parse(Completion(text="".join(text for text, _ in pieces), tokens=tokens), request)
+    got = FAMILIES[family].parse(Completion(text="".join(piece[1] for piece in pieces), tokens=tokens), request)
     assert got.detections.scores == pytest.approx([np.mean(np.exp(logs)) for logs in scores])
 
 

@@ -190,8 +190,9 @@ class TextGrammar(FrozenModel):
         gap = self._untagged(text[start:end])
         if CONTINUES.fullmatch(gap):
             return None
-        words = gap.strip()
-        begin = start + gap.find(words)
+        lead = self._lead.match(gap)
+        begin = start + (lead.end() if lead else 0)
+        words = gap[begin - start :].rstrip()
         return words, (begin, begin + len(words)), True
 
     def _untagged(self, text: str) -> str:
@@ -295,6 +296,11 @@ class TextGrammar(FrozenModel):
         opening, _, closing = self.name.partition("{label}")
         return opening, closing
 
+    @cached_property
+    def _lead(self) -> re.Pattern[str]:
+        """What may stand in front of the words between two boxes: the end of a bracket, what joins two objects."""
+        return re.compile(rf"[\s,;.\])}}]*+(?:{re.escape(self.join.strip())}(?!\w))?+\s*+")
+
     @property
     def _open(self) -> str:
         return self._name_tags[0]
@@ -320,12 +326,9 @@ class TextGrammar(FrozenModel):
     @cached_property
     def _openings(self) -> tuple[str, ...]:
         """With what an answer ends that was cut in front of a box's first number."""
-        before_box = TAG.findall(self.item.partition("{box}")[0].rpartition("{label}")[2])
-        return tuple(
-            dict.fromkeys(
-                [*(tag for tag in before_box if tag != self._close), *filter(None, [self._literals[0].strip()])]
-            )
-        )
+        between = TAG.findall(self.item.partition("{box}")[0].rpartition("{label}")[2])
+        openings = [*(tag for tag in between if tag != self._close), self._literals[0].strip()]
+        return tuple(dict.fromkeys(opening for opening in openings if opening))
 
 
 def _flexible(literal: str, *, round_too: bool = False) -> str:

@@ -45,12 +45,20 @@ def test_oracle_on_chess(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("protocol", ["standard", "qwen2.5"])
-def test_oracle_meets_the_ceiling_of_every_family(coco_folder, family, protocol):
-    (result,) = small(coco_folder, family=family, protocol=protocol, overrides={"ids": "fixed"})
+@pytest.mark.parametrize("query", ["all", "one"])
+def test_oracle_meets_the_ceiling_of_every_family(coco_folder, family, query):
+    questions = FAMILIES[family].questions
+    if not getattr(questions, query):
+        with pytest.raises(Vr1benchError, match=f"nor family '{family}' has a question for '{query}'"):
+            small(coco_folder, family=family, overrides={"query": query})
+        return
+    (result,) = small(coco_folder, family=family, overrides={"query": query})
     assert result.values.n == 3
-    assert result.values.requests == (3 if protocol == "standard" else 6)
+    assert result.values.requests == (3 if query == "all" else 6)
     metrics = {name: metric.value for name, metric in result.values.metrics.items()}
+    if FAMILIES[family].pointing:
+        assert metrics == {"point F1": 1.0, "point precision": 1.0, "point recall": 1.0}
+        return
     assert metrics["F1@0.5"] == metrics["AP50"] == metrics["AP50_tie"] == 1.0
 
 
@@ -315,8 +323,8 @@ def test_an_image_too_long_for_the_family_is_a_missing_answer_and_the_others_are
 
 
 def test_a_protocol_without_words_for_the_task_is_refused(coco_folder):
-    with pytest.raises(Vr1benchError, match="has no question for 'all'"):
-        small(coco_folder, protocol="qwen2.5", overrides={"query": "all"})
+    with pytest.raises(Vr1benchError, match=r"nor family 'cogvlm' has a question for 'all'.*--set query=one"):
+        small(coco_folder, family="cogvlm")
 
 
 def test_repeats_may_be_dropped_and_pieces_scored_with_a_limit(coco_folder):

@@ -69,13 +69,13 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """What this job's number belongs to; a limited split has a name of its own."""
+        """What this job's number belongs to; a limited split has a name of its own, and so have points for boxes."""
         split = self.split if self.count == len(self.dataset) else f"{self.split}[:{self.count}]"
         return Key(
             benchmark=self.benchmark.name,
             split=split,
             protocol=self.protocol.name,
-            scores=self.protocol.scores,
+            scores="points" if self.family.pointing else self.protocol.scores,
             model=self.model.name,
             revision=self.model.revision,
             step=self.model.step,

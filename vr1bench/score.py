@@ -13,6 +13,7 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.ap import ABSENT, ap
 from vr1bench.metrics.columns import Columns, columns, joined
+from vr1bench.metrics.pointing import point_counts, pointed
 from vr1bench.metrics.pointwise import (
     Counts,
     accuracy,
@@ -42,8 +43,12 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
     """
     tally = Tally()
     passing = (tally.add(pair, job.protocol) for pair in pairs)
-    if job.benchmark.task == "refer":
-        metrics, per_class, verified = _refer(passing, job.protocol), {}, {}
+    per_class: dict[str, float | None] = {}
+    verified: dict[str, float] = {}
+    if job.family.pointing:
+        metrics = _point(passing, job)
+    elif job.benchmark.task == "refer":
+        metrics = _refer(passing, job.protocol)
     else:
         metrics, per_class, verified = _detect(passing, job.protocol, verify)
     if not sum(tally.counts.values()) == tally.n == job.count:
@@ -52,7 +57,7 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
             "finish the run with the command that began it (or score fewer with --limit)"
         )
     return Values(
-        primary=job.benchmark.primary,
+        primary=next(iter(metrics)) if job.family.pointing else job.benchmark.primary,
         metrics=metrics,
         per_class=per_class,
         counts=dict(sorted(tally.counts.items())),
@@ -172,6 +177,19 @@ def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
         "Acc@0.5": Metric(value=accuracy(ious, 0.5, strict)),
         "Acc@0.75": Metric(value=accuracy(ious, 0.75, strict)),
         "mean IoU": Metric(value=mean_iou(ious)),
+    }
+
+
+def _point(pairs: Iterator[Pair], job: Job) -> dict[str, Metric]:
+    """Numbers of a family that points: boxes have none."""
+    if job.benchmark.task == "refer":
+        hits = [pointed(batch, last=job.protocol.boxes == "last") for batch in _batches(pairs)]
+        return {"point in box": Metric(value=float(np.concatenate([np.empty(0), *hits]).mean()))}
+    total = summed([point_counts(batch).total for batch in _batches(pairs)])
+    return {
+        "point F1": Metric(value=total.f1),
+        "point precision": Metric(value=total.precision),
+        "point recall": Metric(value=total.recall),
     }
 
 

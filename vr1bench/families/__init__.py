@@ -30,6 +30,7 @@ class Family(Protocol):
         name_pattern: A regular expression, searched in the lower-cased model name where the config does not tell.
         questions: The family's own words, asked where the protocol leaves the question open.
         labelled: Whether its answers name their objects; one that does not can only be asked one class a prompt.
+        pointing: Whether it answers in points; then points are scored, in columns of their own.
         pixels: The bounds on the fed area that its own processor keeps; None where it has none.
         frame: What the numbers in its answers count.
         identity: Everything of the family that can change how an answer is read, for a result's fingerprint.
@@ -45,6 +46,8 @@ class Family(Protocol):
     def questions(self) -> FamilyQuestions: ...  # noqa: D102
     @property
     def labelled(self) -> bool: ...  # noqa: D102
+    @property
+    def pointing(self) -> bool: ...  # noqa: D102
     @property
     def pixels(self) -> PixelBudget | None: ...  # noqa: D102
     @property

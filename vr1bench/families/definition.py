@@ -78,6 +78,11 @@ class FamilyDefinition(FrozenModel):
         """See `Family.pixels`."""
         return self.input.pixels
 
+    @property
+    def pointing(self) -> bool:
+        """See `Family.pointing`."""
+        return self.grammar.kind == "points"
+
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> tuple[int, int]:
         """See `Family.fed_size`; without a resize rule the model is taken to see the original."""
         return self.input.fed_size(width, height, pixels)

@@ -117,6 +117,9 @@ def run(
 def score(
     run_dirs: Annotated[Optional[list[Path]], typer.Argument(help="Run folders (they hold records.jsonl).")] = None,
     protocol: Annotated[Optional[str], typer.Option(help="Judge by another protocol that asks the same.")] = None,
+    family: Annotated[
+        Optional[str], typer.Option(help="Read by another family or its TOML, which must ask the same.")
+    ] = None,
     scores: Scores = None,
     changes: Changes = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
@@ -132,7 +135,7 @@ def score(
     from vr1bench.arguments import pairs
 
     if coco_gt or coco_results:
-        if not (coco_gt and coco_results) or run_dirs or protocol or scores or limit or data_dir or verify:
+        if not (coco_gt and coco_results) or run_dirs or protocol or family or scores or limit or data_dir or verify:
             raise Vr1benchError("--coco-gt and --coco-results go together, with --set and --json and nothing else")
         _score_coco(coco_gt, coco_results, pairs(changes, "--set"), as_json)
         return
@@ -142,7 +145,9 @@ def score(
     from vr1bench.rescoring import rescore
 
     overrides = pairs(changes, "--set") | ({"scores": scores} if scores else {})
-    found = [rescore(folder, protocol, overrides, data_dir, limit=limit, verify=verify) for folder in run_dirs]
+    found = [
+        rescore(folder, protocol, overrides, data_dir, family=family, limit=limit, verify=verify) for folder in run_dirs
+    ]
     results = [result for result, _ in found]
     for output in dict.fromkeys(output for _, output in found):
         write_leaderboard(output)

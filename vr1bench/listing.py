@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from vr1bench.benchmark import benchmarks, protocols, suites
 from vr1bench.engines import ENGINES
-from vr1bench.families import FAMILIES
+from vr1bench.families import FAMILIES, Family
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], width: int = 100) -> str:
@@ -33,9 +33,12 @@ def _protocols() -> str:
 
 
 def _families() -> str:
-    return _table(
-        "families", [[name, ", ".join(FAMILIES[name].model_types) or "by --family only"] for name in FAMILIES]
-    )
+    return _table("families", [[name, _asks(FAMILIES[name]), FAMILIES[name].about] for name in FAMILIES])
+
+
+def _asks(family: Family) -> str:
+    """What a family has words for: all classes in one prompt, one class, one phrase."""
+    return ", ".join(kind for kind in ("all", "one", "refer") if getattr(family.questions, kind)) or "no words"
 
 
 def _engines() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from vr1bench.benchmark import Benchmark, Protocol, changed, protocol
 from vr1bench.definitions import validated
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
-from vr1bench.families import FAMILIES
+from vr1bench.families import FAMILIES, Family
 from vr1bench.job import ASKING_FIELDS, Job
 from vr1bench.model import Model
 from vr1bench.running import finished
@@ -24,6 +24,7 @@ def rescore(
     changes: Mapping[str, Any] | None = None,
     data_dir: Path | None = None,
     *,
+    family: str | None = None,
     limit: int | None = None,
     verify: bool = False,
 ) -> tuple[Result, Path]:
@@ -34,6 +35,7 @@ def rescore(
         protocol_name: Judge by another protocol, which must ask the same; None keeps the run's.
         changes: Protocol fields to change.
         data_dir: Where the data lies now; None takes where it lay.
+        family: Read answers by another family, or its TOML, which must ask the same; None keeps the run's.
         limit: First samples only.
         verify: See `run`.
 
@@ -41,8 +43,8 @@ def rescore(
         The Result, and the folder of results that it was written to.
 
     Raises:
-        Vr1benchError: The folder is no run folder, or the data is missing or another.
-        NotComparableError: The protocol asks other questions than the run did.
+        Vr1benchError: The folder is no run folder, the data is missing or another, or the family came from a file.
+        NotComparableError: The protocol or the family asks other questions than the run did.
         IncompleteError: Records are missing.
     """
     run = read_run(folder)
@@ -60,10 +62,15 @@ def rescore(
             f"{dataset.sha256[:12]}; bring the old file back, or run again into another --output"
         )
     job = Job(
-        benchmark, identity["split"], limit, wanted, dataset, FAMILIES[identity["family"]], "as in the run",
+        benchmark, identity["split"], limit, wanted, dataset, _family(family, identity["family"]), "as in the run",
         Model(identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"]),
         identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
     )  # fmt: skip
+    if job.question != identity["question"]:
+        raise NotComparableError(
+            f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; run it anew, or "
+            "pass a family file with the run's questions"
+        )
     with Journal(folder, identity) as journal:
         missing = sum(1 for _ in job.pending(journal))
         if missing:
@@ -85,6 +92,12 @@ def output_of(folder: Path) -> Path:
         if parent.name == "runs":
             return parent.parent
     raise Vr1benchError(f"{folder} does not lie under a folder named runs/; expected OUTPUT/runs/MODEL/BENCHMARK/...")
+
+
+def _family(wanted: str | None, of_run: str) -> Family:
+    if wanted is None and of_run not in FAMILIES:
+        raise Vr1benchError(f"the run's family {of_run!r} is not known here; pass its file: --family FILE.toml")
+    return FAMILIES[wanted or of_run]
 
 
 def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any]) -> Protocol:

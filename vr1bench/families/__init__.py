@@ -26,6 +26,7 @@ class Family(Protocol):
 
     Attributes:
         name: As `--family` takes it.
+        about: One line: whose it is, its grammar and frame.
         model_types: `model_type` values of a Hugging Face `config.json` that belong to it.
         name_pattern: A regular expression, searched in the lower-cased model name where the config does not tell.
         questions: The family's own words, asked where the protocol leaves the question open.
@@ -38,6 +39,8 @@ class Family(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
+    @property
+    def about(self) -> str: ...  # noqa: D102
     @property
     def model_types(self) -> tuple[str, ...]: ...  # noqa: D102
     @property

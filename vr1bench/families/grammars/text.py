@@ -88,7 +88,6 @@ class TextGrammar(FrozenModel):
         if self._order == CORNERS and (not found or JSON_KEY.search(text)):
             other = JSON.read(text, located)
             if other.numbers:  # asked for JSON, many of these models answer in it
-                other.mended = True
                 return other
         reading = Reading(nothing=self._untagged(text).strip() in (self.empty, "[]"))
         gaps = [*zip([0, *(m.end() for m in found)], [*(m.start() for m in found), len(text)], strict=True)]

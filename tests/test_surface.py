@@ -63,6 +63,7 @@ def test_the_wheel_holds_what_runs(tmp_path):
         "vr1bench/demo/model/config.json",
         "vr1bench/demo/model/model.safetensors",
         "vr1bench/demo/model/README.md",
+        "vr1bench/families/data/qwen2.5-vl.toml",
         "vr1bench/py.typed",
     ):
         assert needed in names, needed

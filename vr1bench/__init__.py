@@ -15,10 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vr1bench.asking import questions
     from vr1bench.coco import coco_eval
     from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
     from vr1bench.parsing import parse
     from vr1bench.rescoring import rescore
+    from vr1bench.rewards import as_trl
     from vr1bench.running import run
     from vr1bench.store import Result, read_result, read_results
     from vr1bench.types import Completion, Detections, Gold, Pair, Prediction, Sample, Status
@@ -38,7 +40,9 @@ _HOMES = {
     "Status": "types",
     "Vr1benchError": "errors",
     "coco_eval": "coco",
+    "as_trl": "rewards",
     "parse": "parsing",
+    "questions": "asking",
     "read_result": "store",
     "read_results": "store",
     "rescore": "rescoring",
@@ -57,8 +61,10 @@ __all__ = [
     "Sample",
     "Status",
     "Vr1benchError",
+    "as_trl",
     "coco_eval",
     "parse",
+    "questions",
     "read_result",
     "read_results",
     "rescore",

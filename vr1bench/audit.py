@@ -253,6 +253,9 @@ TENTH = 0.1
 SAME_SCALE = 0.02
 """Log of a scale that passes for 1: rounding to multiples of 28 pixels alone moves a side of 700 by that much."""
 
+SPREAD = 0.5
+"""Largest spread of a fit, as part of its distance from 1: a resize is one factor; boxes that are wrong by many factors
+with a common trend are a weak model's."""
 WILD = 50.0
 """Log of the largest scale that is told apart from larger ones: keeps its power finite."""
 
@@ -305,7 +308,7 @@ def _fits(table: _Table, own: _Reading, lone: _Lone) -> list[_Reading]:
 
 
 def _tight(fit: _Reading, own: _Reading, lone: _Lone) -> bool:
-    """Whether the fit's spread (median absolute error, logarithmic) is less than what it moves the boxes."""
+    """Whether the fit's spread (median absolute error, logarithmic) is small against what it moves the boxes."""
     moved = np.abs(np.log(fit.scale) - np.log(own.scale))[lone.sample, lone.axis]
     moved = moved[moved > SAME_SCALE]
     if not len(moved):
@@ -313,7 +316,7 @@ def _tight(fit: _Reading, own: _Reading, lone: _Lone) -> bool:
     error = np.abs(lone.needed - np.log(fit.scale)[lone.sample, lone.axis])
     if fit.name == "fitted scale":  # the only one whose own frame may have a shift
         error = np.abs(lone.missing - np.log(fit.scale / own.scale)[lone.sample, lone.axis])
-    return bool(np.median(error) < np.median(moved))
+    return bool(np.median(error) < SPREAD * np.median(moved))
 
 
 def _budget(log_area: Floats, lone: _Lone) -> tuple[str, Floats]:

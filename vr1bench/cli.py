@@ -190,6 +190,31 @@ def parse(
     _say(as_json(read(sys.stdin.read(), family=family, size=original, input_size=fed, queries=names)))
 
 
+@app.command(epilog="Example: vr1bench questions --family griffon --benchmark odinw/Raccoon > questions.jsonl")
+def questions(
+    family: Annotated[str, typer.Option(help="A family's name, or the path of its TOML.")] = "",
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name or TOML.")] = "",
+    protocol: Annotated[str, typer.Option(help="How the number is made.")] = "standard",
+    split: Annotated[Optional[str], typer.Option(help="[default: the benchmark's own].")] = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    data_dir: DataDir = None,
+    changes: Changes = None,
+) -> None:
+    """Print what would be asked, as JSON lines, for a model that you run yourself; see --engine replay."""
+    import json
+
+    from vr1bench.arguments import pairs
+    from vr1bench.asking import questions as asked
+
+    if not family or not benchmark:
+        raise Vr1benchError("--family and --benchmark are needed; see `vr1bench list`")
+    for row in asked(
+        benchmark, family=family, protocol=protocol, split=split, limit=limit, data_dir=data_dir,
+        overrides=pairs(changes, "--set"),
+    ):  # fmt: skip
+        _say(json.dumps(row, ensure_ascii=False))
+
+
 @app.command(epilog="Example: vr1bench board results --format csv > results.csv")
 def board(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),

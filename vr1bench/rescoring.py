@@ -68,8 +68,8 @@ def rescore(
     )  # fmt: skip
     if job.question != identity["question"]:
         raise NotComparableError(
-            f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; run it anew, or "
-            "pass a family file with the run's questions"
+            f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; "
+            "run it anew, or pass a family file with the run's questions"
         )
     with Journal(folder, identity) as journal:
         missing = sum(1 for _ in job.pending(journal))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import vr1bench
 from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
-from vr1bench.families import FAMILIES, choose
+from vr1bench.families import FAMILIES
 from vr1bench.types import Completion, Detections, PixelBudget, Request, Sampling, Status, Token
 
 NAMES = sorted(FAMILIES)
@@ -273,15 +273,3 @@ def test_an_image_too_long_for_the_family_is_said():
     assert vr1bench.parse(
         '[{"bbox": [1, 2, 3, 4], "label": "x"}]', family="absolute", size=(9, 9)
     ).unknown.tolist() == [False]
-
-
-def test_choose():
-    assert choose("auto", "x/y", {"model_type": "qwen2_5_vl"})[0].name == "qwen2.5-vl"
-    assert choose("auto", "om-ai/VLM-R1-x", {})[0].name == "qwen2.5-vl"
-    assert choose("absolute", "x/y", {"model_type": "qwen3_vl"})[0].name == "absolute"
-    with pytest.raises(Vr1benchError, match="does not match the model"):
-        choose("qwen2-vl", "x/y", {"model_type": "qwen2_5_vl"})
-    with pytest.raises(Vr1benchError, match="no family is known"):
-        choose("auto", "x/y", {})
-    with pytest.raises(Vr1benchError, match="did you mean 'qwen3-vl'"):
-        choose("qwen3vl", "x/y", {})

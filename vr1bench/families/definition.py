@@ -60,7 +60,10 @@ class FamilyDefinition(FrozenModel):
     @field_validator("name_pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        re.compile(pattern)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
         return pattern
 
     @property

@@ -240,15 +240,21 @@ class TextGrammar(FrozenModel):
 
     @cached_property
     def _box(self) -> re.Pattern[str]:
-        first, *between, last = (_flexible(literal, round_too=self.running) for literal in self._literals)
-        first = first.removeprefix(SPACES)  # it would try every place of a run of spaces
+        _, *between, last = (_flexible(literal, round_too=self.running) for literal in self._literals)
+        first = self._first
         if self.several:
-            first = rf"(?:{first}|{re.escape(self.several)})"
             last = rf"(?=(?:{last}|{re.escape(self.several)}))"
         if self.alone:
-            first, last = rf"(?<![0-9]>)(?<![0-9]>\s){first}", rf"{last}(?!\s*+{first}\s*+[0-9])"
-        number = rf"\s*+{NUMBER}"
-        return re.compile(first + number + "".join(part + number for part in between) + rf"\s*+{last}")
+            first, last = rf"(?<![0-9]>)(?<![0-9]>\s){first}", rf"{last}(?!\s*+{first}[0-9])"
+        return re.compile(first + NUMBER + "".join(rf"{part}\s*+{NUMBER}" for part in between) + rf"\s*+{last}")
+
+    @cached_property
+    def _first(self) -> str:
+        """What stands in front of a box's first number, as a pattern that no run of spaces is tried through."""
+        first = _flexible(self._literals[0], round_too=self.running).removeprefix(SPACES)
+        if not first:
+            return r"(?<![0-9.+-])"
+        return (rf"(?:{first}|{re.escape(self.several)})" if self.several else first) + SPACES
 
     @cached_property
     def _example(self) -> tuple[re.Pattern[str], str, tuple[str, ...]]:
@@ -270,21 +276,20 @@ class TextGrammar(FrozenModel):
     @cached_property
     def _piece(self) -> re.Pattern[str]:
         """A box from its opening on, as far as it goes: one number behind a tag, two behind mere brackets."""
-        first, *between, _ = (_flexible(literal, round_too=self.running) for literal in self._literals)
-        first = first.removeprefix(SPACES)
-        if self.several:
-            first = rf"(?:{first}|{re.escape(self.several)})"
+        between = dict.fromkeys(_flexible(literal, round_too=self.running) for literal in self._literals[1:-1])
         number = NUMBER.replace("(", "(?:", 1)
-        more = rf"(?:(?:{'|'.join(dict.fromkeys(between))})\s*+{number})"
+        more = rf"(?:(?:{'|'.join(between)})\s*+{number})"
         # Behind a tag one number is enough to tell a box; behind a mere bracket it takes two.
         enough = "*+" if "<" in self._literals[0] else "++"
-        tagged = rf"|{re.escape(self._openings[0])}[\s\[({{]*+{number}{more}*+" if TAG.match(self._openings[0]) else ""
-        return re.compile(rf"{first}\s*+{number}{more}{enough}{tagged}")
+        tags = [opening for opening in self._openings if TAG.match(opening)]
+        tagged = rf"|{re.escape(tags[0])}[\s\[({{]*+{number}{more}*+" if tags else ""
+        return re.compile(rf"{self._first}{number}{more}{enough}{tagged}")
 
     @cached_property
     def _begun(self) -> re.Pattern[str]:
         """A box of which the end of the text leaves its opening and at most one number."""
-        return re.compile(rf"{_flexible(self._literals[0])}\s*+(?:{NUMBER})?+\s*\Z")
+        opening = self._openings[-1] if self._openings else ""
+        return re.compile(rf"{_flexible(opening)}\s*+(?:{NUMBER})?+\s*\Z" if opening else r"(?!)")
 
     @cached_property
     def _separators(self) -> list[str]:

@@ -12,7 +12,11 @@ COMMAND = [sys.executable, "-m", "vr1bench.cli"]
 
 def vr1bench(*arguments, cwd=None, **environment):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
     )
 
 
@@ -158,7 +162,7 @@ def test_notes_say_what_was_broken(coco_folder):
         "run", "--model", "x", "--engine", "replay", "--engine-args", f"file={path}", "--family", "absolute",
         "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out",
     )  # fmt: skip
-    assert "note: small: boxes in answers: 3 clipped" in done.stderr
+    assert "boxes in answers, and 3 clipped (" in done.stderr
 
 
 def test_no_engine_installed_says_how_to_get_one(coco_folder):
@@ -189,3 +193,59 @@ def test_doctor_says_what_is_there():
 @pytest.mark.parametrize("command", ["run", "score", "board", "list"])
 def test_help_has_an_example(command):
     assert "Example: vr1bench" in vr1bench(command, "--help").stdout
+
+
+def parse(text, *options):
+    return subprocess.run([*COMMAND, "parse", *options], input=text, capture_output=True, text=True)
+
+
+def test_parse_reads_an_answer_from_stdin():
+    text = 'Sure:\n```json\n[{"bbox_2d": [101, 119, 302, 357], "label": "Dog"}, {"bbox_2d": [22, 4'
+    done = parse(
+        text, "--family", "qwen2.5-vl", "--size", "640x480", "--input-size", "644x476", "--queries", "dog, cat"
+    )
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["boxes"] == [pytest.approx([100.37, 120.0, 300.12, 360.0], abs=0.01)]
+    assert (row["labels"], row["unknown"], row["status"]) == (["dog"], [False], "truncated")
+    assert row["scores"] == [1.0]
+
+
+def test_parse_reads_an_answer_a_line():
+    lines = [json.dumps("[[1, 2, 3, 4]]"), "", json.dumps({"text": "None", "width": 5, "height": 5})]
+    lines.append(json.dumps({"text": '<point x="50" y="50" alt="x">x</point>', "queries": ["x"]}))
+    done = parse("\n".join(lines), "--family", "absolute", "--size", "64x64", "--lines")
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok", "none", "malformed"]
+    done = parse(lines[-1], "--family", "molmo", "--size", "64x64", "--lines")
+    assert json.loads(done.stdout)["points"] == [[32.0, 32.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", [], "--family is missing"),
+        ("", ["--family", "absolute"], "--size is missing"),
+        ("", ["--family", "absolut", "--size", "4x4"], "did you mean 'absolute'"),
+        ("", ["--family", "absolute", "--size", "4"], "expected WIDTHxHEIGHT"),
+        ("", ["--family", "absolute", "--size", "0x4"], "expected WIDTHxHEIGHT"),
+        ("{", ["--family", "absolute", "--size", "4x4", "--lines"], "line 1: not valid JSON"),
+        ("7", ["--family", "absolute", "--size", "4x4", "--lines"], "line 1: expected a JSON string"),
+        ('"x"', ["--family", "absolute", "--lines"], "line 1: no width and height"),
+        ('{"text": "", "width": 5}', ["--family", "absolute", "--lines"], "two whole numbers of pixels"),
+        ('"x"', ["--family", "absolute", "--size", "4x4", "--input-size", "5x5", "--lines"], "goes with one answer"),
+        ("", ["--family", "qwen2.5-vl", "--size", "9000x9"], "pass input_size"),
+    ],
+)
+def test_parse_says_what_is_wrong(text, options, message):
+    done = parse(text, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_questions_are_printed_as_lines(tmp_path):
+    done = vr1bench(
+        "questions", "--family", "griffon", "--benchmark", "demo/rec", "--limit", 2, VR1BENCH_CACHE=tmp_path / "cache"
+    )
+    assert [json.loads(line)["query"] != "" for line in done.stdout.splitlines()] == [True, True]
+    assert vr1bench("questions", "--family", "griffon").returncode == 2

@@ -377,3 +377,30 @@ def test_a_killed_run_goes_on_where_it_stopped(coco_folder):
     (records,) = (coco_folder / "a").rglob("records.jsonl")
     keys = [json.loads(line)["key"] for line in records.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == 4000
+
+
+def test_a_run_says_that_the_boxes_contradict_the_frame(tmp_path, monkeypatch):
+    monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
+    options = {"benchmark": "demo/coco", "limit": 60, "output": tmp_path / "out"}
+    (right,) = vr1bench.run("x", engine="oracle", family="qwen2.5-vl", **options)
+    assert right.values.audit == ()
+    assert right.values.audited["IoU own frame"] > 0.9
+    (records,) = (tmp_path / "out").glob("runs/*/demo/coco/*/records.jsonl")
+    replay = {"engine": "replay", "engine_args": {"file": str(records)}}
+    (wrong,) = vr1bench.run("x", family="qwen3-vl", **replay, **options)
+    assert wrong.primary.value == 0.0  # reported, never applied
+    assert any("pixels of the resized image" in finding for finding in wrong.values.audit)
+    assert any("another family" in finding for finding in wrong.values.audit)
+    options = f"--engine replay --engine-args file={records} --family qwen3-vl --benchmark demo/coco --limit 60"
+    command = [sys.executable, "-m", "vr1bench.cli", "run", "--model", "x", *options.split(), "--output"]
+    done = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True)
+    assert "warning: demo/coco: boxes lie better on the gold when read as pixels of the resized image" in done.stderr
+
+
+def test_points_stand_in_columns_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
+    (result,) = vr1bench.run("x", benchmark="demo/rec", engine="oracle", family="molmo", limit=5, output=tmp_path)
+    assert result.values.primary == "point in box"
+    assert result.primary.value == 1.0
+    assert result.key.column == ("demo/rec", "val[:5]", "standard", "points")
+    assert result.values.boxes == 5

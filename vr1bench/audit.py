@@ -195,7 +195,7 @@ class _Reading(NamedTuple):
         scale: (s, 2) pixels of the original a number, in x and y.
         shift: (s, 2) pixels.
         swapped: True where y is taken to stand in front of x.
-        allowed: False for a fit whose spread is too wide to be told to anybody.
+        tight: False for a fit whose spread is wide.
     """
 
     name: str
@@ -203,7 +203,7 @@ class _Reading(NamedTuple):
     scale: Floats
     shift: Floats
     swapped: bool = False
-    allowed: bool = True
+    tight: bool = True
 
     def place(self, table: _Table) -> Floats:
         """The boxes in pixels of the original, (n, 4), not clipped."""
@@ -304,7 +304,7 @@ def _fits(table: _Table, own: _Reading, lone: _Lone) -> list[_Reading]:
             own.shift * np.exp(scale),
         ),
     ]
-    return [fit._replace(allowed=_tight(fit, own, lone)) for fit in fits]
+    return [fit._replace(tight=_tight(fit, own, lone)) for fit in fits]
 
 
 def _tight(fit: _Reading, own: _Reading, lone: _Lone) -> bool:
@@ -432,6 +432,8 @@ MIN_BOXES = 3
 """Boxes that make an observation."""
 MIN_IMAGES = 10
 """Images that a cause needs."""
+GOOD_IOU = 0.7
+"""Mean IoU at which a fit needs no small spread: 2% between 1000 and 1023 are less than the noise of a good model."""
 MIN_GAIN = 0.05
 """Mean lift that another reading must gain: a scale that is 1% off costs a good model about as much, and no less is
 worth a reader's time. Families whose frames nearly coincide (1000 x 1000 pixels) stay below."""
@@ -470,7 +472,7 @@ def _on_gold(measured: _Measured, frame: Frame, own_words: str) -> list[str]:
     if not measured.levels:
         return []
     own = measured.levels[0]
-    clear = [level for level in measured.levels[1:] if level.reading.allowed and _clear(level.lift - own.lift)]
+    clear = [level for level in measured.levels[1:] if _whole(level) and _clear(level.lift - own.lift)]
     if not clear:
         return []
     most = max(float(level.lift.mean()) for level in clear)
@@ -486,6 +488,11 @@ def _on_gold(measured: _Measured, frame: Frame, own_words: str) -> list[str]:
             f"{measured.scale[1]:.3g} times in y ({measured.lone} pairs); reported only, never applied"
         )
     return found
+
+
+def _whole(level: _Level) -> bool:
+    """Whether the reading may stand for all boxes, not just for a trend of theirs."""
+    return level.reading.tight or float(level.iou.mean()) >= GOOD_IOU
 
 
 def _clear(gain: Floats) -> bool:

@@ -178,6 +178,7 @@ def parse(
     if not family:
         raise Vr1benchError("--family is missing; see `vr1bench list families`")
     names = [name.strip() for name in queries.split(",") if name.strip()]
+    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  any bytes are an answer
     original, fed = pixels(size, "--size"), pixels(input_size, "--input-size")
     if lines:
         if fed:
@@ -278,8 +279,11 @@ def _notes(results: Sequence[Result]) -> None:
         for what, count in values.warnings.items():
             typer.echo(f"note: {name}: {count} {what}", err=True)
         if values.broken or values.flags:
-            said = ", ".join(f"{count} {what}" for what, count in {**values.broken, **values.flags}.items())
-            typer.echo(f"note: {name}: boxes in answers: {said}", err=True)
+            found = {**values.broken, **values.flags}
+            said = ", ".join(f"{count} {what} ({count / max(values.boxes, 1):.1%})" for what, count in found.items())
+            typer.echo(f"note: {name}: {values.boxes} boxes in answers, and {said}", err=True)
+        for finding in values.audit:
+            typer.echo(f"warning: {name}: {finding}", err=True)
         for engine, difference in values.verified.items():
             typer.echo(f"verified: {name}: {engine} differs by at most {difference:.1e}", err=True)
 

@@ -78,6 +78,7 @@ def as_json(prediction: Prediction) -> str:
         "status": str(prediction.status),
         "boxes": found.boxes.tolist(),
         "labels": found.labels.tolist(),
+        "scores": found.scores.tolist(),
         "unknown": prediction.unknown.tolist(),
         "duplicate": prediction.duplicate.tolist(),
         "broken": dict(prediction.broken),

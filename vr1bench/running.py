@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -216,7 +216,8 @@ def finished(job: Job, journal: Journal, seconds: float, versions: Mapping[str, 
     """
     values = score(job.pairs(journal), job, verify=verify)
     if not seconds and job.result_path.exists():  # nothing was asked this time: the time is that of the asking
-        seconds = read_result(job.result_path).run.seconds
+        with suppress(Vr1benchError):  # of an older schema: scoring again is how it becomes a new one
+            seconds = read_result(job.result_path).run.seconds
     info = RunInfo(
         family=job.family.name,
         family_because=job.family_because,

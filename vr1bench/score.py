@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vr1bench.audit import Audit
 from vr1bench.benchmark import Protocol
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
@@ -41,8 +42,8 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
     Raises:
         Vr1benchError: The samples counted are not those expected: then there is no result.
     """
-    tally = Tally()
-    passing = (tally.add(pair, job.protocol) for pair in pairs)
+    tally, audit = Tally(), Audit(job.family)
+    passing = (tally.add(pair, job.protocol) for pair in _audited(pairs, audit))
     per_class: dict[str, float | None] = {}
     verified: dict[str, float] = {}
     if job.family.pointing:
@@ -63,13 +64,23 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
         counts=dict(sorted(tally.counts.items())),
         broken=dict(sorted(tally.broken.items())),
         flags=dict(sorted(tally.flags.items())),
+        boxes=tally.boxes,
         n=tally.n,
         requests=tally.requests,
         warnings=job.dataset.warnings,
+        audit=audit.findings(),
+        audited={name: round(value, 4) for name, value in audit.numbers().items()},
         verified=verified,
         fingerprint=job.fingerprint,
         data_sha256=job.dataset.sha256,
     )
+
+
+def _audited(pairs: Iterable[Pair], audit: Audit) -> Iterator[Pair]:
+    """The pairs as they pass by the audit, before the protocol drops anything."""
+    for pair in pairs:
+        audit.add(pair)
+        yield pair
 
 
 def check_verifiable(protocol: Protocol) -> None:
@@ -90,6 +101,7 @@ class Tally:
     def __init__(self) -> None:
         self.n = 0
         self.requests = 0
+        self.boxes = 0
         self.counts: Counter[str] = Counter()
         self.broken: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
@@ -103,6 +115,7 @@ class Tally:
             self.counts["unasked"] += 1
             return pair
         self.counts[prediction.status] += 1
+        self.boxes += len(prediction.detections) + (len(prediction.points) if prediction.points else 0)
         self.broken.update(prediction.broken)
         for name, flagged in (("duplicate", prediction.duplicate), ("unknown label", prediction.unknown)):
             if flagged.any():

@@ -54,9 +54,12 @@ class Values(FrozenModel):
         counts: Samples by status; they add up to `n`.
         broken: Items of answers that were not kept or were changed, by reason.
         flags: Boxes kept but flagged: duplicates, unknown labels.
+        boxes: Boxes and points that could be read.
         n: Samples.
         requests: Questions asked.
         warnings: What the reader found odd in the data, counted.
+        audit: How the boxes contradict the family's frame, in sentences; empty where they do not.
+        audited: What the audit measured.
         verified: Largest differences to other engines, where `--verify` asked.
         fingerprint: Of every field of benchmark, protocol and family that can change a score.
         data_sha256: Of the annotation file.
@@ -68,9 +71,12 @@ class Values(FrozenModel):
     counts: dict[str, int]
     broken: dict[str, int] = Field(default_factory=dict[str, int])
     flags: dict[str, int] = Field(default_factory=dict[str, int])
+    boxes: int
     n: int
     requests: int
     warnings: dict[str, int] = Field(default_factory=dict[str, int])
+    audit: tuple[str, ...] = ()
+    audited: dict[str, float] = Field(default_factory=dict[str, float])
     verified: dict[str, float] = Field(default_factory=dict[str, float])
     fingerprint: str
     data_sha256: str

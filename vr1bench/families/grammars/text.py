@@ -123,21 +123,13 @@ class TextGrammar(FrozenModel):
 
     def _as_by_example(self, text: str) -> Reading | None:
         """An answer that is spelled exactly as the example, item for item; None for any other."""
-        numbers: list[tuple[float, ...]] = []
-        labels: list[str | None] = []
-        place, end = 0, len(text)
-        pattern, label, corners = self._example
-        while match := pattern.match(text, place):
-            values = list(map(float, match.group(*corners)))
-            numbers.append(tuple(values) if self._order == CORNERS else self._corners(values))
-            labels.append(match[label] if label else None)
-            place = match.end()
-            if place == end:
-                return Reading(numbers, labels)
-            if not text.startswith(self.join, place):
-                return None
-            place += len(self.join)
-        return None
+        whole, item = self._example
+        if not whole.fullmatch(text):
+            return None
+        columns = dict(zip(item.groupindex, zip(*item.findall(text), strict=True), strict=True))
+        labels = list(columns.pop("label")) if self.labelled else [None] * len(columns[self._order[0]])
+        values = zip(*(map(float, columns[name]) for name in (CELLS if self.columns else CORNERS)), strict=True)
+        return Reading(list(map(self._corners, values) if self.columns else values), labels)
 
     def _corners(self, values: Sequence[float]) -> tuple[float, ...]:
         """Numbers in the example's order as x1 y1 x2 y2."""
@@ -257,21 +249,23 @@ class TextGrammar(FrozenModel):
         return (rf"(?:{first}|{re.escape(self.several)})" if self.several else first) + SPACES
 
     @cached_property
-    def _example(self) -> tuple[re.Pattern[str], str, tuple[str, ...]]:
-        """One object exactly as the example has it, and the names of its groups: of the label, of the numbers."""
+    def _example(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """An answer exactly as the example has it, from its first object to its last; one of its objects."""
         spelled = self.item.replace("{box}", self.box)
         marks = "".join(sorted({char for char in spelled + self.join if not char.isalnum() and char != " "}))
+        behind_label = (spelled + self.join).partition("{label}")[2].partition("{")[0]
+        lazy = "" if set(behind_label) & set(marks) else "?"  # a label holds no mark: it ends in front of the first
         parts: list[str] = []
         for part in re.split(r"(\{label\}|\{(?:x1|y1|x2|y2|from|to)(?::[0-9.a-z]+)?\})", spelled):
             if part == "{label}":
-                parts.append(rf"(?P<label>[^\n{re.escape(marks)}]+?)")
+                parts.append(rf"(?P<label>[^\n{re.escape(marks)}]+{lazy})")
             elif found := FIELD.fullmatch(part):
-                parts.append(rf"(?P<{found[1]}_>[0-9]++(?:\.[0-9]++)?+)")
+                parts.append(rf"(?P<{found[1]}>[0-9]++(?:\.[0-9]++)?+)")
             else:
                 parts.append(re.escape(part))
-        behind = rf"(?={re.escape(self.join)}|\Z)" if self._label_last else ""
-        names = tuple(f"{name}_" for name in self._order)
-        return re.compile("".join(parts) + behind), "label" if self.labelled else "", names
+        join = re.escape(self.join)
+        item = "".join(parts) + (rf"(?={join}|\Z)" if self._label_last else "")
+        return re.compile(rf"(?:(?>{item})(?:{join}(?!\Z)|\Z))++"), re.compile(item)
 
     @cached_property
     def _piece(self) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,17 @@ def vllm_module(name: str) -> Any:
     pytest.importorskip("transformers", reason=NO_TRANSFORMERS)
     module = f"vllm.transformers_utils.processors.{name}"
     return pytest.importorskip(module, reason=NO_VLLM, exc_type=ImportError)
+
+
+@pytest.fixture(scope="session")
+def with_transformers() -> None:
+    """Skips in front of Hypothesis, which would print an example of the skip."""
+    pytest.importorskip("transformers", reason=NO_TRANSFORMERS)
+
+
+@pytest.fixture(scope="session")
+def with_vllm() -> None:
+    vllm_module("deepseek_vl2")
 
 
 def tokenizer(extra: dict[str, str] | None = None) -> Any:
@@ -195,7 +207,7 @@ def moondream_processor() -> Any:
 
 
 def moondream(image: Image.Image, pixels: PixelBudget | None) -> Fed:
-    """Neighbours share two margins of 4 patches each."""
+    """vLLM's copy for Moondream 3, whose tiling is Moondream 2's; neighbours share two margins of 4 patches each."""
     processor = moondream_processor()
     got = processor(images=[image])
     ((rows, columns),) = got["tilings"]
@@ -293,6 +305,7 @@ SIDE = st.integers(1, 6000)
 BOUND = st.integers(1, 20_000_000)
 
 
+@pytest.mark.usefixtures("with_transformers")
 @pytest.mark.parametrize("name", SMART)
 @given(width=SIDE, height=SIDE, bounds=st.none() | st.tuples(BOUND, BOUND))
 @example(width=42, height=70, bounds=None)  # halves: rounded to even
@@ -301,9 +314,7 @@ def test_fed_size_is_smart_resize(name, width, height, bounds):
     pixels = PixelBudget(min_pixels=min(bounds), max_pixels=max(bounds)) if bounds else None
     family, frames = FAMILIES[name], 2 if name == "glm-4v" else 1
     folder = "glm4v" if frames == 2 else "qwen2_vl"
-    real = pytest.importorskip(
-        f"transformers.models.{folder}.image_processing_{folder}", reason=NO_TRANSFORMERS
-    ).smart_resize
+    real = import_module(f"transformers.models.{folder}.image_processing_{folder}").smart_resize
     low, high = (bound * frames for bound in (pixels or family.pixels).model_dump().values())
     options = {"num_frames": frames} if frames == 2 else {}
     factor = 32 if name == "qwen3-vl" else 28
@@ -316,15 +327,15 @@ def test_fed_size_is_smart_resize(name, width, height, bounds):
     assert family.fed_size(width, height, pixels) == expected[::-1]
 
 
+@pytest.mark.usefixtures("with_transformers")
 @given(width=SIDE, height=SIDE)
 def test_internvls_grid_is_the_real_one(width, height):
-    real = pytest.importorskip(
-        "transformers.models.got_ocr2.image_processing_got_ocr2", reason=NO_TRANSFORMERS
-    ).get_optimal_tiled_canvas
+    real = import_module("transformers.models.got_ocr2.image_processing_got_ocr2").get_optimal_tiled_canvas
     columns, rows = real((height, width), (448, 448), 1, 12)
     assert FAMILIES["internvl"].fed_size(width, height, None) == (448 * columns, 448 * rows)
 
 
+@pytest.mark.usefixtures("with_vllm")
 @given(width=SIDE, height=SIDE, candidates=st.permutations(CANDIDATES))
 def test_deepseeks_canvas_is_the_real_one_in_any_order(width, height, candidates):
     processor = deepseek_processor()
@@ -337,6 +348,7 @@ def test_deepseeks_canvas_is_the_real_one_in_any_order(width, height, candidates
     assert FAMILIES["deepseek-vl2"].fed_size(width, height, None) == expected
 
 
+@pytest.mark.usefixtures("with_vllm")
 @given(width=SIDE, height=SIDE)
 def test_moondreams_grid_is_the_real_one(width, height):
     rows, columns = vllm_module("moondream3").select_tiling(height - 112, width - 112, 266, 12)

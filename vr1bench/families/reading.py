@@ -80,12 +80,12 @@ class Reading:
         nothing: True where the grammar holds a valid statement that nothing is there, such as `[]`.
     """
 
-    numbers: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
-    labels: list[str | None] = field(default_factory=list["str | None"])
-    places: list[Place] = field(default_factory=list[Place])
-    loose: list[bool] = field(default_factory=list[bool])
-    points: list[Point] = field(default_factory=list["Point"])
-    broken: Counter[str] = field(default_factory=Counter[str])
+    numbers: list[tuple[float, ...]] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    loose: list[bool] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    broken: Counter[str] = field(default_factory=Counter)
     mended: bool = False
     cut: bool = False
     nothing: bool = False
@@ -112,7 +112,8 @@ def answer_span(text: str) -> Span:
 
     Thinking that never ends holds no answer: an empty span at the end of the text.
     """
-    if "<" not in text:
+    folded = text.casefold() if "<" in text else ""  # many answers have tags, few have these
+    if "think>" not in folded and "thinking>" not in folded and "answer>" not in folded:
         return 0, len(text)
     start = max((match.end() for match in THINK_END.finditer(text)), default=0)
     begin = max((match.end() for match in ANSWER.finditer(text, start)), default=0)
@@ -257,10 +258,9 @@ def _named(written: Sequence[str | None], loose: Sequence[bool], names: Names) -
 def _duplicates(numbers: Sequence[tuple[float, ...]], labels: Sequence[str]) -> Bools:
     """(n,) True where an earlier row has the same numbers and label."""
     flags = np.zeros(len(labels), dtype=np.bool_)
-    rows = list(zip(labels, numbers, strict=True))
-    if len(set(rows)) < len(rows):
+    if len(set(numbers)) < len(numbers):
         seen: set[tuple[str, tuple[float, ...]]] = set()
-        for i, row in enumerate(rows):
+        for i, row in enumerate(zip(labels, numbers, strict=True)):
             flags[i] = row in seen
             seen.add(row)
     return flags

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, cast
 
 import msgspec
@@ -51,6 +52,11 @@ FOUR = SEPARATOR.join([NUMBER] * 4)
 BARE_BOX = re.compile(rf"(?:[\[({{<‹]|<bbox>)\s*+{FOUR}\s*+(?:[\])}}>›]|</bbox>)")
 """Four numbers in brackets of any kind (GLM's vary), or as Doubao writes them."""
 SPELLED_BOX = re.compile(rf"\s*+(?:<bbox>|[\[(])?+\s*+{FOUR}\s*+(?:</bbox>|[\])])?+\s*+")
+ROUGH_LABEL = re.compile(
+    rf"\b(?:{'|'.join(LABEL_KEYS)})\b[\"']?\s*+:\s*+(?:\"([^\"\n]*)\"|'([^'\n]*)'|(\w[\w .-]*+))\s*+(?=[,}}])"
+)
+"""A label in an object that is no JSON: what follows its key, up to where an object goes on or ends."""
+ESCAPED_END = re.compile(r'\\"(?=\s*+[:,}\]])')
 GROUP_KEY = re.compile(r"[\"']([^\"'\n]++)[\"']\s*+:\s*+\[?\s*\Z")
 STRUCTURE_TAG = re.compile(r"<(?=/?(?:think|thinking|answer)>)", re.IGNORECASE)
 
@@ -126,6 +132,8 @@ JSON = JsonGrammar(kind="json")
 
 def _structured(text: str) -> Reading:
     """Any valid JSON, else pieces; inside of fences first."""
+    if '{\\"' in text:  # JSON inside of a JSON string; a space for each backslash keeps the places
+        text = ESCAPED_END.sub('" ', text).replace('\\"', ' "')
     body = _fenced(text)
     reading = _read_body(body)
     if body is not text and not reading.numbers and not reading.points and not reading.nothing:
@@ -221,10 +229,22 @@ def _read_pieces(body: str, reading: Reading) -> None:
             value = _tolerant(part.group()) if inner else None
             if isinstance(value, dict):
                 _object(cast("dict[str, Any]", value), reading, part.span(), body)
-            else:
+            elif not _rough(part.span(), reading, body):
                 reading.broken["unreadable item"] += 1
     if not reading.numbers and not reading.points and not reading.broken:
         _bare_boxes(body, reading)
+
+
+def _rough(span: Span, reading: Reading, body: str) -> bool:
+    """An object that nothing can parse, but that holds just one list of four numbers, and perhaps a label key."""
+    boxes = [*islice(BARE_BOX.finditer(body, *span), 2)]
+    if len(boxes) != 1:
+        return False
+    label = ROUGH_LABEL.search(body, *span)
+    group = label.lastindex if label else None
+    name, place = (label[group].strip(), label.span(group)) if label and group else (None, None)
+    reading.add(tuple(map(float, boxes[0].groups())), name, Place((boxes[0].start(1), boxes[0].end(4)), place))
+    return True
 
 
 def _holds_box(value: Any, depth: int = 0) -> bool:  # noqa: ANN401  any JSON

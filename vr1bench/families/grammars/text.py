@@ -127,7 +127,9 @@ class TextGrammar(FrozenModel):
         if not whole.fullmatch(text):
             return None
         columns = dict(zip(item.groupindex, zip(*item.findall(text), strict=True), strict=True))
-        labels = list(columns.pop("label")) if self.labelled else [None] * len(columns[self._order[0]])
+        labels: list[str | None] = (
+            list(columns.pop("label")) if self.labelled else [None] * len(columns[self._order[0]])
+        )
         values = zip(*(map(float, columns[name]) for name in (CELLS if self.columns else CORNERS)), strict=True)
         return Reading(list(map(self._corners, values) if self.columns else values), labels)
 

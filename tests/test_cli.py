@@ -162,7 +162,7 @@ def test_notes_say_what_was_broken(coco_folder):
         "run", "--model", "x", "--engine", "replay", "--engine-args", f"file={path}", "--family", "absolute",
         "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out",
     )  # fmt: skip
-    assert "boxes in answers, and 3 clipped (" in done.stderr
+    assert "note: small: of 3 items in answers: 3 clipped (100.0%)" in done.stderr
 
 
 def test_no_engine_installed_says_how_to_get_one(coco_folder):

@@ -1,6 +1,6 @@
-"""Benchmarks and protocols: TOML definitions to values, and where their files lie.
+"""Benchmarks: what is measured, and where the data stands. TOML definitions to values.
 
-A benchmark says what is measured and where the data stands; a protocol says how. The number belongs to both.
+How it is measured is the protocol's (`vr1bench.protocol`); a number belongs to both.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, cast
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Self, cast
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from vr1bench.definitions import read_toml, validated
+from vr1bench.definitions import SHIPPED, read_toml, validated
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Dataset, Files
 from vr1bench.registry import unknown
-from vr1bench.types import FrozenModel, Questions, Sampling, ScoreRule, Task
+from vr1bench.types import FrozenModel, Task
 
 METRICS: dict[Task, tuple[str, ...]] = {
     "detect": (
@@ -29,90 +30,99 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "refer": ("Acc@0.5", "Acc@0.75", "mean IoU"),
 }
 """What a result of each task holds; the first is its primary metric unless the definition names another."""
-DEFINITIONS = Path(__file__).parent / "_benchmarks"
-
-
-WORDS = {"name", "about", "questions", "by_family"}
-"""Fields of a protocol that `--set` does not reach."""
-
-
-class Protocol(FrozenModel):
-    """How a number is made. Every field can change it, so every field is part of the fingerprint.
-
-    Attributes:
-        name: As `--protocol` takes it, with the changed fields in brackets where `--set` was used.
-        about: What it reproduces and what it cannot.
-        query: `all` classes in one prompt, `one` class a prompt, or only the `positive` classes of the gold, one a
-            prompt (an oracle: it tells the model what is there).
-        questions: The words; "" leaves them to the family. `by_family` replaces them where a paper had others.
-        boxes: Which box of a referring answer counts.
-        duplicates: Whether a repeat of the same box and label stays.
-        unknown: Whether a box with a label that was not asked for stays (as a false positive of F1).
-        scores: Where a box's score comes from: constant 1.0, token log-probabilities, or order of emission.
-        match: Whether an IoU of exactly the threshold counts, in referring accuracy.
-        ids: `as-shipped` lets annotation id 0 cost a true positive, as in pycocotools; `fixed` numbers anew.
-        max_detections: Boxes kept per image and class, by score.
-        min_pixels: Lower bound on the area that the processor feeds, in pixels; None leaves the family's own.
-        max_pixels: Upper bound.
-        max_tokens: Longest answer.
-    """
-
-    name: str
-    about: str = ""
-    query: Literal["all", "one", "positive"] = "all"
-    questions: Questions = Questions()
-    by_family: dict[str, Questions] = Field(default_factory=dict[str, Questions])
-    boxes: Literal["all", "first", "last"] = "first"
-    duplicates: Literal["keep", "drop"] = "keep"
-    unknown: Literal["keep", "drop"] = "keep"
-    scores: ScoreRule = "constant"
-    match: Literal[">=", ">"] = ">="
-    ids: Literal["fixed", "as-shipped"] = "fixed"
-    max_detections: int = Field(default=100, gt=0)
-    min_pixels: int | None = Field(default=None, gt=0)
-    max_pixels: int | None = Field(default=None, gt=0)
-    max_tokens: int = Field(default=2048, gt=0)
-
-    def question(self, family: str, key: Literal["all", "one", "refer"]) -> str:
-        """The words for a family; a family without words of its own takes the protocol's."""
-        own = self.by_family.get(family)
-        return (getattr(own, key) if own else "") or getattr(self.questions, key)
-
-    def sampling(self, changes: Mapping[str, Any], seed: int) -> Sampling:
-        """Greedy decoding with this protocol's token budget, and the user's changes (`--gen-args`).
-
-        Raises:
-            Vr1benchError: A change names no option or has a bad value.
-        """
-        values = {"max_tokens": self.max_tokens, "seed": seed, "logprobs": self.scores == "logprob", **changes}
-        for name in changes:
-            if name not in Sampling.model_fields:
-                raise unknown("generation option", name, Sampling.model_fields)
-        return validated(Sampling, values, "--gen-args")
 
 
 class Split(FrozenModel):
     """Where a split lies, relative to the data folder.
 
     Attributes:
-        annotations: Paths of the annotation file, as people hold it; the first that exists is read.
+        annotations: Paths of the annotation file (ReasonSeg: folder), as people hold it; the first that exists is read.
         images: The image folder, relative to the annotation file's folder.
         samples: Expected number of samples; 0 where nobody published it.
+        options: What the reader must be told and never guesses, such as `boxes = "xywh"`; its docstring lists them.
     """
 
     annotations: tuple[str, ...] = Field(min_length=1)
     images: str = "."
     samples: int = 0
+    options: dict[str, str | int] = Field(default_factory=dict[str, str | int])
+
+    @model_serializer(mode="wrap")
+    def _told(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without options that nobody gave: fingerprints of splits that have none stay what they were."""
+        return {name: value for name, value in plain(self).items() if name != "options" or value}
+
+
+def _below(path: str) -> str:
+    """Refuses a path that is not under the data folder; "" is none."""
+    pure = PurePosixPath(path)
+    if path and (not pure.parts or pure.is_absolute() or ".." in pure.parts):
+        raise ValueError("expected a path below the data folder, without '..'")
+    return path
+
+
+Below = Annotated[str, AfterValidator(_below)]
+
+
+class SourceFile(FrozenModel):
+    """One file that `vr1bench prepare` brings.
+
+    Attributes:
+        url: Where it is; or
+        file: its path in the source's hub repository.
+        unpack: The folder that the archive is unpacked into, under the data folder; or
+        path: where the file itself goes.
+        gives: What it brings, under the data folder: where somebody has put that, the file is not fetched.
+        bytes: Its size; 0 where nobody published it.
+        sha256: Its checksum, else
+        md5: the older one; where both are "", the first sight is recorded in `vr1bench.lock`.
+    """
+
+    url: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    file: Below = ""
+    unpack: Below = ""
+    path: Below = ""
+    gives: Below = ""
+    bytes: int = Field(default=0, ge=0)
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    md5: str = Field(default="", pattern=r"^([0-9a-f]{32})?$")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if bool(self.url) == bool(self.file):
+            raise ValueError("expected either url, or file of the source's repo")
+        if bool(self.unpack) == bool(self.path):
+            raise ValueError("expected either unpack (a folder, for an archive) or path (of the file itself)")
+        return self
 
 
 class Source(FrozenModel):
-    """Where the data comes from."""
+    """Where the data comes from. Cannot change a score, and is no part of a fingerprint.
 
-    repo: str = ""
-    files: tuple[str, ...] = ()
+    Attributes:
+        repo: Hub repository of the files without a url; a data set's begins with "datasets/".
+        files: What to bring.
+        revision: Of the repository; "" is main.
+        licence: As its authors say.
+        note: What a user should know.
+    """
+
+    repo: str = Field(default="", pattern=r"^((datasets/)?[\w.-]+/[\w.-]+)?$")
+    files: tuple[SourceFile, ...] = ()
     revision: str = ""
     licence: str = ""
     note: str = ""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not self.repo and any(file.file for file in self.files):
+            raise ValueError("expected the repo that holds the files without a url")
+        return self
+
+    @property
+    def home(self) -> str:
+        """The repository or host, for people; "" where there is none."""
+        return self.repo or next((urlsplit(file.url).netloc for file in self.files), "")
 
 
 class Benchmark(FrozenModel):
@@ -139,15 +149,15 @@ class Benchmark(FrozenModel):
         where = self.splits[split]
         for candidate in where.annotations:
             path = root / candidate
-            if path.is_file():
-                data = READERS[self.reader](Files(path, path.parent / where.images))
+            if path.exists():
+                data = READERS[self.reader](Files(path, path.parent / where.images, where.options))
                 if where.samples and len(data) != where.samples:
                     data.warnings[f"samples where {where.samples} were published"] = len(data)
                 return data
-        repo = f" from {self.source.repo} ({', '.join(self.source.files)})" if self.source.repo else ""
+        bring = f"bring the data with `vr1bench prepare {self.name}`" if self.source.files else "put the data there"
         raise Vr1benchError(
             f"{self.name}: the annotations of split {split!r} are missing; expected {root / where.annotations[0]}; "
-            f"put the data{repo} there, or name the folder that holds it with --data-dir"
+            f"{bring}, or name the folder that holds it with --data-dir"
         )
 
     def _generate(self) -> Path:
@@ -174,21 +184,14 @@ def default_data_dir() -> Path:
 @cache
 def benchmarks() -> Mapping[str, Benchmark]:
     """All shipped benchmarks by name, from one TOML each."""
-    found = (_load(path) for path in sorted(DEFINITIONS.rglob("*.toml")) if _is_definition(path))
+    found = (_load(path) for path in sorted(SHIPPED.rglob("*.toml")) if _is_definition(path))
     return {benchmark.name: benchmark for benchmark in found}
-
-
-@cache
-def protocols() -> Mapping[str, Protocol]:
-    """All shipped protocols by name."""
-    path = DEFINITIONS / "_protocols.toml"
-    return {name: validated(Protocol, {"name": name, **values}, str(path)) for name, values in read_toml(path).items()}
 
 
 @cache
 def suites() -> Mapping[str, tuple[str, ...]]:
     """All shipped suites: name to benchmark names."""
-    return {name: tuple(cast("Sequence[str]", names)) for name, names in read_toml(DEFINITIONS / "suites.toml").items()}
+    return {name: tuple(cast("Sequence[str]", names)) for name, names in read_toml(SHIPPED / "suites.toml").items()}
 
 
 def find(name: str) -> Benchmark:
@@ -215,36 +218,6 @@ def suite(name: str) -> list[Benchmark]:
     if name in benchmarks():
         return [benchmarks()[name]]
     raise unknown("suite", name, suites())
-
-
-def protocol(name: str, changes: Mapping[str, Any]) -> Protocol:
-    """A protocol with single fields overridden (`--set`).
-
-    Raises:
-        Vr1benchError: The protocol or a field is unknown, or a value is bad.
-    """
-    if name not in protocols():
-        raise unknown("protocol", name, protocols())
-    return changed(protocols()[name], changes)
-
-
-def changed(base: Protocol, changes: Mapping[str, Any]) -> Protocol:
-    """A protocol with fields overridden; its name then says which, beside the score rule, which results name apart.
-
-    Raises:
-        Vr1benchError: A field is unknown, or a value is bad.
-    """
-    values = base.model_dump()
-    known = sorted(set(Protocol.model_fields) - WORDS)
-    for field, value in changes.items():
-        if field not in known:
-            raise unknown("protocol field", field, known)
-        values[field] = value
-    made = validated(Protocol, values, "--set")
-    name = base.name.partition("[")[0]
-    told, origin = (rule.model_dump(exclude={*WORDS, "scores"}) for rule in (made, protocols().get(name, base)))
-    said = ",".join(f"{field}={value}" for field, value in sorted(told.items()) if value != origin[field])
-    return made.model_copy(update={"name": f"{name}[{said}]" if said else name})
 
 
 def fingerprint(*parts: object) -> str:

@@ -279,9 +279,10 @@ def _notes(results: Sequence[Result]) -> None:
         for what, count in values.warnings.items():
             typer.echo(f"note: {name}: {count} {what}", err=True)
         if values.broken or values.flags:
+            items = values.boxes + sum(count for what, count in values.broken.items() if what != "clipped")
             found = {**values.broken, **values.flags}
-            said = ", ".join(f"{count} {what} ({count / max(values.boxes, 1):.1%})" for what, count in found.items())
-            typer.echo(f"note: {name}: {values.boxes} boxes in answers, and {said}", err=True)
+            said = ", ".join(f"{count} {what} ({count / max(items, 1):.1%})" for what, count in found.items())
+            typer.echo(f"note: {name}: of {items} items in answers: {said}", err=True)
         for finding in values.audit:
             typer.echo(f"warning: {name}: {finding}", err=True)
         for engine, difference in values.verified.items():

@@ -13,6 +13,8 @@ from vr1bench.registry import unknown
 from vr1bench.types import FrozenModel
 
 M = TypeVar("M", bound=FrozenModel)
+SHIPPED = Path(__file__).parent / "_benchmarks"
+"""Benchmarks, protocols and suites that come with the package."""
 
 
 def validated(model: type[M], values: Any, where: str) -> M:  # noqa: ANN401  any TOML

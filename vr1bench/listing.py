@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from vr1bench.benchmark import benchmarks, protocols, suites
+from vr1bench.benchmark import benchmarks, suites
 from vr1bench.engines import ENGINES
 from vr1bench.families import FAMILIES, Family
+from vr1bench.protocol import protocols
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], width: int = 100) -> str:
@@ -22,7 +23,7 @@ def _suites() -> str:
 
 def _benchmarks() -> str:
     rows = [
-        [b.name, b.task, b.primary, f"{b.split} ({b.splits[b.split].samples or '?'})", b.source.repo or "generated"]
+        [b.name, b.task, b.primary, f"{b.split} ({b.splits[b.split].samples or '?'})", b.source.home or "generated"]
         for b in benchmarks().values()
     ]
     return _table("benchmarks", rows)

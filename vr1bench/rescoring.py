@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vr1bench.benchmark import Benchmark, Protocol, changed, protocol
+from vr1bench.benchmark import Benchmark
 from vr1bench.definitions import validated
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES, Family
 from vr1bench.job import ASKING_FIELDS, Job
 from vr1bench.model import Model
+from vr1bench.protocol import Protocol, changed, protocol
 from vr1bench.running import finished
 from vr1bench.score import check_verifiable
 from vr1bench.store import Journal, Result, read_run
@@ -51,7 +52,7 @@ def rescore(
     identity = run["identity"]
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
-    wanted = _judging(stored, protocol_name, changes or {})
+    wanted = _judging(stored, protocol_name, changes or {}, benchmark.name)
     if verify:
         check_verifiable(wanted)
     root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
@@ -100,13 +101,13 @@ def _family(wanted: str | None, of_run: str) -> Family:
     return FAMILIES[wanted or of_run]
 
 
-def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any]) -> Protocol:
+def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any], benchmark: str) -> Protocol:
     """The protocol to judge by.
 
     Raises:
         NotComparableError: It asks something else, or needs log-probabilities that were not kept.
     """
-    wanted = protocol(name, changes) if name else changed(stored, changes)
+    wanted = protocol(name, changes, benchmark) if name else changed(stored, changes, benchmark)
     for field in ASKING_FIELDS:
         if getattr(wanted, field) != getattr(stored, field):
             raise NotComparableError(

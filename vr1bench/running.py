@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
+from vr1bench import protocol as protocols
 from vr1bench.board import percent
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
@@ -143,13 +144,13 @@ def plan(
     if chosen_engine == "oracle":
         name = chosen_family.name
         subject = Model(f"oracle-{name}", "", hashlib.sha256(name.encode()).hexdigest()[:40])
-    rule = definitions.protocol(protocol, changes)
-    if verify:
-        check_verifiable(rule)
-    sampling = rule.sampling(gen_args, seed)
     root = Path(data_dir).expanduser().resolve() if data_dir else None
     jobs: list[Job] = []
     for definition in _definitions(suite, benchmark):
+        rule = protocols.protocol(protocol, changes, definition.name)
+        if verify:
+            check_verifiable(rule)
+        sampling = rule.sampling(gen_args, seed)
         part = split or definition.split
         dataset = definition.load(part, root)
         if asks:

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from vr1bench.as_published import vlm_r1_iou
 from vr1bench.audit import Audit
-from vr1bench.benchmark import Protocol
+from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.ap import ABSENT, ap
@@ -24,6 +25,7 @@ from vr1bench.metrics.pointwise import (
     referring_ious,
     summed,
 )
+from vr1bench.protocol import Protocol
 from vr1bench.store import Metric, Values
 from vr1bench.types import Detections, Pair, Prediction
 
@@ -183,7 +185,8 @@ def _verified(table: Columns) -> dict[str, float]:
 
 
 def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
-    parts = [referring_ious([_one_box(pair, protocol) for pair in batch]) for batch in _batches(pairs)]
+    overlaps = vlm_r1_iou if protocol.iou == "vlm-r1" else iou
+    parts = [referring_ious([_one_box(pair, protocol) for pair in batch], overlaps) for batch in _batches(pairs)]
     ious = np.concatenate([np.empty(0), *parts])
     strict = protocol.match == ">"
     return {

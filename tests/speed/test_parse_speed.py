@@ -1,8 +1,14 @@
 """Reading answers beside supervision and lmms-eval: ratios of CPU time measured in one run.
 
-The readers take turns on the same strings, and the least CPU time of several rounds counts. Ours does more with each
-answer (thinking, repeats, unknown names, what was broken, clipping); the peers stop at the boxes, supervision at a
-`Detections`, lmms-eval at a list of dicts in the model's own frame.
+The readers take turns on the same strings, and the least CPU time of several rounds counts. supervision stops at a
+`Detections`, in pixels of the original image: it is measured against all of `Family.parse`, which does more (thinking,
+repeats, unknown names, what was broken). lmms-eval stops at plain lists of numbers, as the model wrote them: it is
+measured against what gives just that, the grammar's `read`, and the whole `Family.parse` is printed beside it.
+Measured: `Family.parse` takes 21 us for an answer of JSON, 30 us for one in tags; `read` takes 5 us of the 21, and
+lmms-eval 12 us for bare JSON, 21 and 24 us in a fence, 68 us where it is cut.
+
+supervision knows Florence-2, Kosmos-2 and Moondream too, but from what their processors made of the answer, not from
+the answer.
 """
 
 from __future__ import annotations
@@ -24,15 +30,19 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from vr1bench.families import FAMILIES
+from vr1bench.families.definition import FamilyDefinition
 from vr1bench.types import Completion, Detections, Request, Sampling
 
 WIDTH, HEIGHT = 640, 480
 NAMES = ("dog", "traffic light", "person", "cat")
 ANSWERS, BOXES, ROUNDS = 50, 10, 15
+FASTER = 1.15
+"""Times that a peer takes at least; measured: supervision 1.7 to 8, lmms-eval 2.5 to 11."""
 CUT = 30
 """Characters off the end of a list of JSON objects: the last one loses its label and the end of its box."""
 JSON_LOADS = 9.0
-"""20,000 answers a second a core, in the time that `json.loads` takes for the same JSON: it reads 180,000 a second."""
+"""20,000 answers a second a core, in the time that `json.loads` takes for the same JSON: it reads 180,000 a second, and
+ours took 3.5 times as long."""
 
 Reader = Callable[[str], Any]
 
@@ -125,7 +135,7 @@ def _compare(benchmark: BenchmarkFixture, readers: Mapping[str, Reader], texts: 
     ratios = {name: value / own for name, value in seconds.items() if name != "ours"}
     benchmark.extra_info |= {"answers a second": round(1 / own), "characters": len(texts[0]), **_times(ratios)}
     benchmark.pedantic(lambda: [readers["ours"](text) for text in texts], rounds=3)
-    print(f"\n{own * 1e6:.1f} us, {1 / own:,.0f} answers of {BOXES} boxes a second; others take", _times(ratios))
+    print(f"\n{own * 1e6:.1f} us, {1 / own:,.0f} answers of {BOXES} boxes a second; times ours:", _times(ratios))
     return ratios
 
 
@@ -169,13 +179,14 @@ def test_supervision(benchmark: BenchmarkFixture, name: str, shape: str) -> None
         assert len(own) == BOXES - (shape == "cut")
         np.testing.assert_allclose(other.xyxy, own.boxes, atol=0.7)
         assert other.data["class_name"].tolist() == own.labels.tolist()
-    assert _compare(benchmark, readers, texts)["supervision"] > 1
+    assert _compare(benchmark, readers, texts)["supervision"] > FASTER
 
 
 @pytest.mark.benchmark(group="parse: lmms-eval")
 @pytest.mark.parametrize(
     ("task", "function", "shape"),
     [
+        ("odinw13", "_parse_predictions", "bare"),
         ("odinw13", "_parse_predictions", "fenced"),
         ("odinw13", "_parse_predictions", "cut"),
         ("refcoco_grounding", "_parse_pred_boxes", "fenced"),
@@ -183,7 +194,13 @@ def test_supervision(benchmark: BenchmarkFixture, name: str, shape: str) -> None
 )
 def test_lmms_eval(benchmark: BenchmarkFixture, task: str, function: str, shape: str) -> None:
     texts = answers("qwen2.5-vl", shape)
-    read, other = ours("qwen2.5-vl"), getattr(_lmms_eval(task), function)
+    family = FAMILIES["qwen2.5-vl"]
+    assert isinstance(family, FamilyDefinition)
+    read, other = family.grammar.read, getattr(_lmms_eval(task), function)
     for text in texts:
-        assert len(read(text).detections) == len(other(text)) == BOXES - (shape == "cut")
-    assert _compare(benchmark, {"ours": read, "lmms-eval": other}, texts)["lmms-eval"] > 1
+        own = read(text).numbers
+        rows = [tuple(row["bbox"] if isinstance(row, dict) else row) for row in other(text)]
+        assert len(own) == BOXES - (shape == "cut")
+        assert sorted(rows) == sorted(own)  # one of theirs reads from the end
+    readers = {"ours": read, "lmms-eval": other, "our Family.parse": ours("qwen2.5-vl")}
+    assert _compare(benchmark, readers, texts)["lmms-eval"] > FASTER

@@ -53,6 +53,8 @@ ABSENCE = re.compile(
 )
 EDGES = " \t\r\n,;:.[](){}*`"
 """What may stand around a name in running text."""
+LONGEST_NAME = 300
+"""Characters of an unknown name that are kept: an array of names gives each the room of the longest."""
 WORDS_READ = 2000
 """Characters of an answer without boxes that are searched for what it says: a loop of words says nothing new."""
 
@@ -251,7 +253,7 @@ def _named(written: Sequence[str | None], loose: Sequence[bool], names: Names) -
     found = list(map(names.find, written, loose or [False] * len(written)))
     unknown = [name is None for name in found]
     edges = [EDGES if is_loose else None for is_loose in loose] if loose else [None] * len(written)
-    labels = [name or (label or "").strip(edge) for name, label, edge in zip(found, written, edges, strict=True)]
+    labels = [name or (label or "")[:LONGEST_NAME].strip(edge) for name, label, edge in zip(found, written, edges, strict=True)]
     return labels, np.array(unknown, dtype=np.bool_)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,14 @@ class Files:
     """Where a split's files were found.
 
     Attributes:
-        annotations: The annotation file.
+        annotations: The annotation file; a folder of them where the data set has one file an image.
         images: The folder that the file names count from.
+        options: What the reader must be told: the split's `options`. A reader refuses those that it does not know.
     """
 
     annotations: Path
     images: Path
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,17 @@ Reader = Callable[[Files], Dataset]
 READERS = Registry[Reader](
     kind="reader",
     group="vr1bench.readers",
-    builtin={"coco": "vr1bench.readers.coco:read", "rec": "vr1bench.readers.refer:read"},
+    builtin={
+        "coco": "vr1bench.readers.coco:read",
+        "ovdeval": "vr1bench.readers.ovdeval:read",
+        "d3": "vr1bench.readers.d3:read",
+        "rec": "vr1bench.readers.refer:read",
+        "refer": "vr1bench.readers.refer_pickle:read",
+        "reasonseg": "vr1bench.readers.reasonseg:read",
+        "rec-rows": "vr1bench.readers.rows:read_sentences",
+        "detect-rows": "vr1bench.readers.rows:read_detections",
+        "vision-r1": "vr1bench.readers.rows:read_vision_r1",
+    },
 )
 
 

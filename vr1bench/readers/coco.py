@@ -1,17 +1,21 @@
-"""COCO instances JSON: COCO itself, ODinW's Roboflow exports (nested or flat), OVDEval, and anybody's own set."""
+"""COCO instances JSON: COCO itself, ODinW's Roboflow exports (nested or flat), and anybody's own set.
+
+`vr1bench.readers.ovdeval` and `vr1bench.readers.d3` read the same form, and ask each image for names of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, packed, sorted_by_sample
-from vr1bench.readers.files import Box, Row, Side, odd_boxes, read_json, refuse, refuse_names
-from vr1bench.types import Bools, Ints, boxes_of, labels_of
+from vr1bench.readers.files import Box, Row, Side, odd_boxes, plain_ids, read_json, read_options, refuse, refuse_names
+from vr1bench.types import Bools, boxes_of, labels_of
 
 Id = int | str
 
@@ -44,10 +48,13 @@ class Category(Row):
     supercategory: str | None = None
 
 
-class Instances(Row):
-    """The file."""
+I = TypeVar("I", bound=Image)  # noqa: E741
 
-    images: list[Image]
+
+class Instances(Row, Generic[I]):
+    """The file, with images of some kind."""
+
+    images: list[I]
     annotations: list[Annotation]
     categories: list[Category]
 
@@ -62,8 +69,26 @@ def read(source: Files) -> Dataset:
         Vr1benchError: A required field is missing, an id is repeated or refers to nothing, or a box has a negative
             size or is not finite; the message says which.
     """
+    read_options(source)
+    data, sha256 = read_json(source.annotations, Instances[Image])
+    return dataset(source, data, sha256)
+
+
+def dataset(
+    source: Files, data: Instances[I], sha256: str, asked: Callable[[I], tuple[str, ...]] | None = None
+) -> Dataset:
+    """The dataset of a COCO file that was read.
+
+    Args:
+        source: Where it was found.
+        data: What it holds.
+        sha256: Of what was read.
+        asked: The names that an image is asked for; None asks each for every class.
+
+    Raises:
+        Vr1benchError: See `read`.
+    """
     path = source.annotations
-    data, sha256 = read_json(path, Instances)
     ids = _image_ids(data.images, path)
     rank = {image_id: place for place, image_id in enumerate(ids)}
     refuse_names(path, [image.file_name for image in data.images], "images", source.images)
@@ -71,7 +96,7 @@ def read(source: Files) -> Dataset:
     sizes = np.array([(image.width, image.height) for image in images], np.int64)
     rows, categories = data.annotations, _categories(data, path)
     places = {category_id: place for place, category_id in enumerate(categories)}
-    annotation_ids = _unique_ids(rows, path)
+    _refuse_repeats(rows, path)
     samples = np.fromiter((rank.get(row.image_id, -1) for row in rows), np.int64, len(rows))
     refuse(path, samples < 0, "annotations", "an image_id that `images` lists", [row.image_id for row in rows])
     labels = np.fromiter((places.get(row.category_id, -1) for row in rows), np.int64, len(rows))
@@ -88,26 +113,27 @@ def read(source: Files) -> Dataset:
     crowd: Bools = np.fromiter((bool(row.iscrowd) for row in rows), np.bool_, len(rows))
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     order, starts = sorted_by_sample(samples, len(ids))
+    names = list(categories.values())
     return Dataset(
         ids=packed([str(image_id) for image_id in ids]),
         names=packed([image.file_name for image in images]),
         folder=source.images,
         sizes=sizes,
-        queries=[tuple(dict.fromkeys(categories.values()))],
+        queries=[asked(image) for image in images] if asked else [tuple(dict.fromkeys(names))],
         starts=starts,
         boxes=boxes[order],
         labels=labels[order],
         crowd=crowd[order],
         areas=areas[order],
         extents=extents[order],
-        annotation_ids=annotation_ids[order],
-        vocabulary=labels_of(list(categories.values())),
+        annotation_ids=plain_ids([row.id for row in rows])[order],
+        vocabulary=labels_of(names),
         sha256=sha256,
         warnings=odd_boxes(boxes, sizes[samples], extents),
     )
 
 
-def _image_ids(images: Sequence[Image], path: Path) -> list[Id]:
+def _image_ids(images: Sequence[I], path: Path) -> list[Id]:
     if not images:
         raise Vr1benchError(f"{path}: images: expected at least one image, got none")
     try:
@@ -119,7 +145,7 @@ def _image_ids(images: Sequence[Image], path: Path) -> list[Id]:
     return ids
 
 
-def _categories(data: Instances, path: Path) -> dict[Id, str]:
+def _categories(data: Instances[I], path: Path) -> dict[Id, str]:
     """Category id to name in the file's order, without Roboflow's placeholder."""
     used = {row.category_id for row in data.annotations}
     categories: dict[Id, str] = {}
@@ -136,12 +162,8 @@ def _categories(data: Instances, path: Path) -> dict[Id, str]:
     return categories
 
 
-def _unique_ids(rows: Sequence[Annotation], path: Path) -> Ints:
-    """Annotation ids; those beyond 64 bits become -1, for all that is ever asked of an id is whether it is 0.
-
-    Raises:
-        Vr1benchError: An id stands more than once.
-    """
+def _refuse_repeats(rows: Sequence[Annotation], path: Path) -> None:
+    """Refuses an annotation id that stands more than once."""
     seen: set[int] = set()
     for place, row in enumerate(rows):
         if row.id in seen:
@@ -150,4 +172,3 @@ def _unique_ids(rows: Sequence[Annotation], path: Path) -> Ints:
                 "renumber the annotations"
             )
         seen.add(row.id)
-    return np.fromiter((row.id if -(2**63) <= row.id < 2**63 else -1 for row in rows), np.int64, len(rows))

@@ -30,6 +30,11 @@ CORNER_KEYS = (("x_min", "y_min", "x_max", "y_max"), ("xmin", "ymin", "xmax", "y
 LABEL_KEYS = ("label", "category", "name", "class", "object", "description", "phrase")
 LONGEST_OBJECT = 2000
 """Characters of one broken object that are worth mending: longer ones are no detection, and mending is not linear."""
+MOST_MENDED = 10_000
+"""Objects of one broken answer that are worth mending; of more, only those are read that are valid JSON."""
+DEEPEST = 50
+"""Lists and objects inside each other; Python's own bound on calls is not far above."""
+LENIENT = json.JSONDecoder(strict=False)
 
 Entry = tuple[str | None, Any, int]
 """A label, what should be its box (None where there is none), and how many numbers that should have."""
@@ -44,7 +49,8 @@ VALUE = re.compile(r"\{|\[(?!\s*+[A-Za-z(<])")
 BEGUN = re.compile(r"\s*+(?:,\s*+(?:\{[^{}]*+)?)?\Z")
 """What a cut leaves behind the last whole object."""
 TYPOGRAPHIC = str.maketrans("“”„‘’", '"""\'\'')
-COMMENT = re.compile(r"//[^\n\"]*$|/\*.*?\*/", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"(?<!/)//[^\n\"]*+$", re.MULTILINE)
+LONG_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)")
 SEPARATOR = r"(?:\s*+,\s*+|\s++)"
@@ -57,6 +63,9 @@ ROUGH_LABEL = re.compile(
 )
 """A label in an object that is no JSON: what follows its key, up to where an object goes on or ends."""
 ESCAPED_END = re.compile(r'\\"(?=\s*+[:,}\]])')
+CLOSE = re.compile(r"[\]}]")
+STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"|(")(?:[^"\\]++|\\.)*+\\?\Z', re.DOTALL)
+"""A string, or what is begun of one at the end: from there on no other is tried."""
 GROUP_KEY = re.compile(r"[\"']([^\"'\n]++)[\"']\s*+:\s*+\[?\s*\Z")
 STRUCTURE_TAG = re.compile(r"<(?=/?(?:think|thinking|answer)>)", re.IGNORECASE)
 
@@ -104,7 +113,7 @@ class JsonGrammar(FrozenModel):
         box = tuple[float, float, float, float]
         names = {"box": self.box_key or BOX_KEYS[0], "label": self.label_key or LABEL_KEYS[0]}
         row = msgspec.defstruct(
-            "Row", [("box", box), ("label", str | None, None)], rename=names, forbid_unknown_fields=True
+            "Row", [("box", box), ("label", str | None, None)], rename=names, forbid_unknown_fields=True, gc=False
         )
         return msgspec.json.Decoder(list[row])
 
@@ -174,8 +183,8 @@ def _read_body(body: str) -> Reading:
     if values is None:
         _read_pieces(body, reading)
         return reading
-    for value, start in values:
-        _collect(value, reading, body, start)
+    for value, span in values:
+        _collect(value, reading, body, span)
     if not values:
         _bare_boxes(body, reading)
     reading.nothing = bool(values) and not reading.numbers and not reading.points and not reading.broken
@@ -195,15 +204,15 @@ def _fenced(text: str) -> str:
     return "".join(parts)
 
 
-def _values(body: str) -> list[tuple[Any, int]] | None:
+def _values(body: str) -> list[tuple[Any, Span]] | None:
     """The JSON values in the text that hold boxes or say that there are none, with their places.
 
     None where a bracket opens something that is not valid JSON: then only tolerant reading is safe.
     """
     if body.strip() == "null":
-        return [(None, 0)]
+        return [(None, (0, 0))]
     decoder = json.JSONDecoder()
-    values: list[tuple[Any, int]] = []
+    values: list[tuple[Any, Span]] = []
     place = 0
     while (match := VALUE.search(body, place)) is not None:
         try:
@@ -211,7 +220,7 @@ def _values(body: str) -> list[tuple[Any, int]] | None:
         except (ValueError, RecursionError):
             return None
         if _holds_box(value) or _says_nothing(value):
-            values.append((value, match.start()))
+            values.append((value, (match.start(), place)))
     return values
 
 
@@ -219,16 +228,19 @@ def _read_pieces(body: str, reading: Reading) -> None:
     """Every object on its own, then every bare box: what can be kept of text that is no valid JSON."""
     reading.mended = True
     reading.cut = _ends_inside(body)
+    left = MOST_MENDED
     for match in OBJECT.finditer(body):
-        value = _tolerant(match.group())
+        left -= 1
+        value = _tolerant(match.group(), mend=left >= 0)
         if isinstance(value, dict):
-            _object(cast("dict[str, Any]", value), reading, match.span(), body)
+            _collect(value, reading, body, match.span())
             continue
         inner = [*FLAT_OBJECT.finditer(body, match.start() + 1, match.end())]  # one object may not void those inside
         for part in inner or [match]:
-            value = _tolerant(part.group()) if inner else None
+            left -= 1
+            value = _tolerant(part.group(), mend=left >= 0) if inner else None
             if isinstance(value, dict):
-                _object(cast("dict[str, Any]", value), reading, part.span(), body)
+                _collect(value, reading, body, part.span())
             elif not _rough(part.span(), reading, body):
                 reading.broken["unreadable item"] += 1
     if not reading.numbers and not reading.points and not reading.broken:
@@ -268,40 +280,46 @@ def _says_nothing(value: Any) -> bool:  # noqa: ANN401  any JSON
 
 def _own_box(mapping: Mapping[str, Any]) -> tuple[Any, int] | None:
     """What an object gives as its box or point, and how many numbers that should have; None where it has none."""
-    for key in (*BOX_KEYS, *POINT_KEYS):
+    for key in (*BOX_KEYS, *POINT_KEYS) if mapping else ():
         if key in mapping:
             return mapping[key], 4 if key in BOX_KEYS else 2
-    corners = next((keys for keys in CORNER_KEYS if all(key in mapping for key in keys)), None)
+    corners = next((keys for keys in CORNER_KEYS if mapping.keys() >= set(keys)), None) if len(mapping) > 3 else None
     return ([mapping[key] for key in corners], 4) if corners else None
 
 
-def _collect(value: Any, reading: Reading, text: str, start: int) -> None:  # noqa: ANN401  any JSON
-    """Walks a valid JSON value: a list of objects, one object, a list of boxes, or labels mapped to boxes."""
-    cursor = start
+def _collect(value: Any, reading: Reading, text: str, span: Span) -> None:  # noqa: ANN401  any JSON
+    """Walks a JSON value: a list of objects, one object, a list of boxes, or labels mapped to boxes."""
+    written = BARE_BOX.finditer(text, *span)
+    match = next(written, None)
+    cursor = span[0]
     for label, box, count in _entries(value):
         numbers = _numbers(box, count)
         if numbers is None:
             reading.broken[_defect(box, count)] += 1
             continue
-        span, label_span = _locate(text, cursor, label, box)
-        cursor = max(span[1] if label_span is None else min(span[1], label_span[1]), cursor)
-        reading.add(numbers, label, Place(span, label_span))
+        while match and match.start() < cursor:
+            match = next(written, None)
+        place = _locate(text, (cursor, span[1]), match, label, box)
+        cursor = max(min(part[1] for part in place if part), cursor)
+        reading.add(numbers, label, place)
 
 
-def _entries(value: Any) -> Iterator[Entry]:  # noqa: ANN401  any JSON
+def _entries(value: Any, depth: int = 0) -> Iterator[Entry]:  # noqa: ANN401  any JSON
     """Every object that should have a box, valid or not."""
-    if isinstance(value, dict):
-        yield from _object_entries(cast("dict[str, Any]", value))
+    if depth > DEEPEST:
+        yield None, None, 4
+    elif isinstance(value, dict):
+        yield from _object_entries(cast("dict[str, Any]", value), depth)
     elif _is_numbers(value):
         yield None, value, 4
     elif isinstance(value, list):
         for row in cast("list[Any]", value):
-            yield from _entries(row)
+            yield from _entries(row, depth + 1)
     elif value is not None:
         yield None, None, 4
 
 
-def _object_entries(mapping: dict[str, Any]) -> Iterator[Entry]:
+def _object_entries(mapping: dict[str, Any], depth: int) -> Iterator[Entry]:
     """An object with a box, or one whose keys are labels (`{"dog": [[...]]}`) or wrappers (`{"objects": [{...}]}`)."""
     own = _own_box(mapping)
     if own is not None:
@@ -313,7 +331,7 @@ def _object_entries(mapping: dict[str, Any]) -> Iterator[Entry]:
         yield None, None, 4
     for name, value in holders.items():
         for row in [value] if isinstance(value, dict) or _is_numbers(value) else cast("list[Any]", value):
-            yield from [(name, row, 4)] if _is_numbers(row) else _entries(row)
+            yield from [(name, row, 4)] if _is_numbers(row) else _entries(row, depth + 1)
 
 
 def _label(value: Any) -> str | None:  # noqa: ANN401  any JSON
@@ -365,39 +383,49 @@ def _defect(box: Any, count: int) -> str:  # noqa: ANN401  any JSON
     return "not four numbers" if count == 4 else "not two numbers"
 
 
-def _object(value: Mapping[str, Any], reading: Reading, span: Span, text: str) -> None:
-    for label, box, count in _entries(dict(value)):
-        numbers = _numbers(box, count)
-        if numbers is None:
-            reading.broken[_defect(box, count)] += 1
-            continue
-        place = text.find(label, *span) if label else -1
-        reading.add(numbers, label, Place(span, (place, place + len(label)) if label and place >= 0 else None))
+def _locate(
+    text: str,
+    within: Span,
+    match: re.Match[str] | None,
+    label: str | None,
+    box: Any,  # noqa: ANN401  any JSON
+) -> Place:
+    """Where an item stands: its box from the first number on, and its label, each searched forward and not far.
 
-
-def _locate(text: str, cursor: int, label: str | None, box: Any) -> tuple[Span, Span | None]:  # noqa: ANN401
-    """Where an item of valid JSON stands: its box from the first number on, and its label, each searched forward."""
-    match = BARE_BOX.search(text, cursor)
+    Args:
+        text: The answer.
+        within: What is left of the JSON value.
+        match: The first box in brackets there.
+        label: As read.
+        box: As read.
+    """
+    cursor, stop = within
     if match is None or [float(n) for n in match.groups()] != box:  # corner keys, or numbers as strings
-        begin = max(text.find(str(box[0]), cursor), cursor)
-        end = text.find("}", begin)
-        end = len(text) if end < 0 else end
+        near = min(cursor + LONGEST_OBJECT, stop)
+        begin = max(text.find(str(box[0]), cursor, near), cursor)
+        close = CLOSE.search(text, begin, near)
+        end = close.start() if close else near
     else:
         begin, end = match.start(1), match.end(4)
-    if not label:
-        return (begin, end), None
-    quoted = json.dumps(label, ensure_ascii=False)[1:-1]
-    place = text.find(f'"{quoted}"', cursor)
-    return (begin, end), ((place + 1, place + 1 + len(quoted)) if place >= 0 else None)
+    if label and len(label) < LONGEST_OBJECT:
+        quoted = json.dumps(label, ensure_ascii=False)
+        for name in (quoted, f"'{label}'", f"“{label}”"):
+            place = text.find(name, cursor, min(end + 2 * LONGEST_OBJECT, stop))
+            if place >= 0:
+                return Place((begin, end), (place + 1, place + len(name) - 1))
+    return Place((begin, end))
 
 
-def _tolerant(text: str) -> Any:  # noqa: ANN401  any JSON
+def _tolerant(text: str, *, mend: bool) -> Any:  # noqa: ANN401  any JSON
     """One object with the slips that models make: quotes, trailing commas, comments, bare keys; None if hopeless."""
-    if len(text) > LONGEST_OBJECT:
-        return None
-    for candidate in (text, _mended(text), _mended(text.translate(TYPOGRAPHIC))):
+    try:
+        return LENIENT.decode(text)
+    except (ValueError, RecursionError):
+        if not mend or len(text) > LONGEST_OBJECT or ":" not in text:
+            return None
+    for candidate in dict.fromkeys((text, _mended(text), _mended(text.translate(TYPOGRAPHIC)))):
         try:
-            return json.loads(candidate, strict=False)
+            return LENIENT.decode(candidate)
         except (ValueError, RecursionError):
             pass
         try:
@@ -408,7 +436,8 @@ def _tolerant(text: str) -> Any:  # noqa: ANN401  any JSON
 
 
 def _mended(text: str) -> str:
-    plain = COMMENT.sub("", text)
+    closed = text.rfind("*/") + 2 if "*/" in text else 0
+    plain = COMMENT.sub("", LONG_COMMENT.sub("", text[:closed]) + text[closed:])
     return BARE_KEY.sub(r'\1"\2"\3', TRAILING_COMMA.sub(r"\1", plain))
 
 
@@ -431,7 +460,7 @@ def _bare_boxes(body: str, reading: Reading) -> None:
 
 def _ends_inside(body: str) -> bool:
     """True where brackets opened outside of strings are not closed at the end."""
-    bare = re.sub(r'"(?:[^"\\]++|\\.)*+"', "", body).strip()
+    bare = STRING.sub(r"\1", body).strip()
     closed = bare.startswith("[") and bare.endswith("]")  # then a brace too many is a slip, not a cut
     braces = bare.count("{") > bare.count("}") and not closed
-    return braces or bare.count("[") > bare.count("]") or bare.count('"') % 2 == 1
+    return braces or bare.count("[") > bare.count("]") or '"' in bare

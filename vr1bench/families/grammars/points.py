@@ -12,8 +12,8 @@ from vr1bench.families.reading import Place, Reading, plain_number
 from vr1bench.types import Floats, FrozenModel
 
 ELEMENT = re.compile(r"<points?\b([^<>]*+)>(?:([^<>]*+)</points?>)?")
-X = re.compile(rf"\bx([0-9]*+)\s*=\s*[\"']?\s*{NUMBER}")
-Y = re.compile(rf"\by([0-9]*+)\s*=\s*[\"']?\s*{NUMBER}")
+X = re.compile(rf"\bx([0-9]*+)\s*+=\s*+[\"']?+\s*+{NUMBER}")
+Y = re.compile(rf"\by([0-9]*+)\s*+=\s*+[\"']?+\s*+{NUMBER}")
 ALT = re.compile(r"\balt\s*=\s*\"([^\"]*+)\"|\balt\s*=\s*'([^']*+)'")
 COORDS = re.compile(r"\bcoords\s*=\s*[\"']([^\"']*+)[\"']")
 OPEN = re.compile(r"<points?\b[^<>]*+\Z|<[a-z/]{0,7}\Z")

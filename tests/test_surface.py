@@ -39,11 +39,12 @@ def test_parsing_needs_no_framework():
 
 
 def test_every_shipped_definition_loads():
-    from vr1bench.benchmark import benchmarks, suites
+    from vr1bench.benchmark import benchmarks, suite, suites
     from vr1bench.protocol import protocols
 
-    for members in suites().values():
-        assert set(members) <= set(benchmarks())
+    for name, members in suites().items():
+        assert set(members) - {name} <= {*benchmarks(), *suites()}
+        assert {one.name for one in suite(name)} <= set(benchmarks())
     for benchmark in benchmarks().values():
         assert benchmark.split in benchmark.splits
     for protocol in protocols().values():

@@ -208,13 +208,15 @@ def find(name: str) -> Benchmark:
 
 
 def suite(name: str) -> list[Benchmark]:
-    """The benchmarks of a suite; a benchmark's own name counts as a suite of one.
+    """The benchmarks of a suite, which may hold other suites; a benchmark's own name counts as a suite of one.
 
     Raises:
         Vr1benchError: There is no such suite or benchmark.
     """
     if name in suites():
-        return [find(member) for member in suites()[name]]
+        # "coco" is a suite and its only benchmark: a suite's own name among its members is the benchmark's.
+        members = (suite(member) if member != name else [find(member)] for member in suites()[name])
+        return [one for part in members for one in part]
     if name in benchmarks():
         return [benchmarks()[name]]
     raise unknown("suite", name, suites())

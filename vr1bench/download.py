@@ -272,7 +272,8 @@ def _receive(
     with writing(part):
         if not have:
             _discard(part)
-        _note_path(part).write_text(now.model_dump_json(), "utf-8")
+        kept = now.model_copy(update={"validator": now.validator or note.validator if have else now.validator})
+        _note_path(part).write_text(kept.model_dump_json(), "utf-8")
         check_space(part.parent, (now.total or size) - have, remote.address)
         with part.open("ab") as file, console.bar(remote.name, now.total or size, have) as update:
             for chunk in chain([first], chunks):
@@ -299,8 +300,8 @@ def _answered(response: http.client.HTTPResponse, note: _Note, have: int) -> _No
 
 
 def _continues(now: _Note, then: _Note) -> bool:
-    """Whether a range is of the version that the part is of; without validators the length must tell."""
-    if now.total < 0 or now.validator != then.validator:
+    """Whether a range is of the version that the part is of; where it says no validator, the length must tell."""
+    if now.total < 0 or now.validator not in {"", then.validator}:
         return False
     return now.total == then.total or (not then.total and bool(now.validator))
 

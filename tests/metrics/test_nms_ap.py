@@ -119,7 +119,7 @@ def random_problem(seed: int, images: int = 15, labels: int = 4, around: int = 4
         for _ in range(int(rng.integers(0, 3))):
             box = (*rng.integers(0, 60, 2).tolist(), *rng.integers(20, 50, 2).tolist())
             answers.append((image, int(rng.integers(labels)), box, 1.0))
-    for image, label, box in list(gold):
+    for image, label, box in gold:
         for _ in range(int(rng.integers(0, around + 1))):
             near: Any = tuple(max(0, side + int(step)) for side, step in zip(box, rng.integers(-6, 7, 4), strict=True))
             said = label if rng.random() < 0.6 else int(rng.integers(labels))
@@ -248,7 +248,7 @@ def test_what_stays_is_a_subset_in_order_and_as_the_definition_says(problem: Pro
         kept = suppressed(truth, guesses, rule)
         assert (np.diff(kept) > 0).all()
         assert set(kept.tolist()) <= set(range(len(guesses)))
-        assert suppressed(truth, guesses.take(kept), rule).tolist() == list(range(len(kept))) or truth.boxes.size
+        assert len(suppressed(truth, guesses.take(kept), rule)) == len(kept)
     assert suppressed(truth, guesses, "last").tolist() == by_definition(truth, guesses)
     assert suppressed(truth, guesses, "first").tolist() == by_definition(truth, guesses, first=True)
 
@@ -288,7 +288,8 @@ def test_bounds_are_reached_by_single_gold_boxes() -> None:
     found = bounds(truth, guesses, 2)
     for rule, value in zip(("wrong", "right"), found["AP"], strict=True):
         assert nms_ap(truth, guesses, 2, rule).numbers["AP"] == pytest.approx(value, abs=1e-12)
-    assert found["AP"][0] == 0 < 0.9 < found["AP"][1]
+    assert found["AP"][0] == 0
+    assert found["AP"][1] > 0.9
 
 
 def test_2000_images_of_20_boxes_take_well_under_a_second() -> None:
@@ -300,9 +301,7 @@ def test_2000_images_of_20_boxes_take_well_under_a_second() -> None:
     label = rng.integers(0, 30, len(images))
     some = np.arange(len(images)) % 20 < 4
     truth = Truth(images, label, boxes, no, size, size, no).take(some)
-    near = boxes[np.arange(len(images)) // 5 * 5 // 20 * 20 + np.arange(len(images)) % 4] + rng.integers(
-        -5, 6, boxes.shape
-    )
+    near = boxes[np.arange(len(images)) // 20 * 20 + np.arange(len(images)) % 4] + rng.integers(-5, 6, boxes.shape)
     guesses = Guesses(images, label, near, np.ones(len(images)), (near[:, 2:] - near[:, :2]).prod(axis=1))
     start = time.process_time()
     kept = suppressed(truth, guesses)

@@ -253,7 +253,10 @@ def _named(written: Sequence[str | None], loose: Sequence[bool], names: Names) -
     found = list(map(names.find, written, loose or [False] * len(written)))
     unknown = [name is None for name in found]
     edges = [EDGES if is_loose else None for is_loose in loose] if loose else [None] * len(written)
-    labels = [name or (label or "")[:LONGEST_NAME].strip(edge) for name, label, edge in zip(found, written, edges, strict=True)]
+    labels = [
+        name or (label or "")[:LONGEST_NAME].strip(edge)
+        for name, label, edge in zip(found, written, edges, strict=True)
+    ]
     return labels, np.array(unknown, dtype=np.bool_)
 
 

@@ -95,6 +95,7 @@ class Album:
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
+                Path(draft).chmod(0o644)  # a draft is its owner's alone; data folders are shared
                 Path(draft).replace(path)
             except BaseException:
                 Path(draft).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """ReasonSeg, the set of LISA: a folder of `<name>.json` beside `<name>.jpg`, polygons instead of boxes.
 
-Each JSON holds `{text: [sentence, ...], is_sentence, shapes: [{label, points: [[x, y], ...]}, ...]}`, in UTF-8 or, where
-that fails, cp1252 (dvlab-research/LISA, `utils/data_processing.py`). As there, `flag` polygons are nothing, those with
-`ignore` in their label are not scored, all others are the target.
+Each JSON holds `{text: [sentence, ...], is_sentence, shapes: [{label, points: [[x, y], ...]}, ...]}`, in UTF-8 or,
+where that fails, cp1252 (dvlab-research/LISA, `utils/data_processing.py`). As there, `flag` polygons are nothing, those
+with `ignore` in their label are not scored, all others are the target.
 
 **The boxes are ours**: ReasonSeg has none. A box is the tightest one around all corners of all target polygons of the
 image. VLM-R1's `lisa_test.json` has boxes of an unpublished rule (VLM-R1 issues 143, 232; reader `rec`), and Visual-RFT

@@ -284,7 +284,7 @@ def test_numbers():
     assert (numbers["samples"], numbers["boxes"], numbers["pairs"]) == (20, 20, 20)
     assert list(numbers) == [
         "samples", "boxes", "below one", "past the edge", "pairs", "scale x", "scale y", "IoU own frame",
-        "IoU original pixels", "IoU fed pixels", "IoU fractions", "IoU percent", "IoU thousandths",
+        "IoU original pixels", "IoU fed pixels", "IoU resized pixels 28", "IoU resized pixels 32", "IoU fractions", "IoU percent", "IoU thousandths",
         "IoU x and y swapped", "IoU swapped thousandths", "IoU fitted pixel budget", "IoU fitted grid",
         "IoU fitted scale",
     ]  # fmt: skip

@@ -397,6 +397,15 @@ def test_a_run_says_that_the_boxes_contradict_the_frame(tmp_path, monkeypatch):
     assert "warning: demo/coco: boxes lie better on the gold when read as pixels of the resized image" in done.stderr
 
 
+def test_the_audit_knows_a_resize_that_was_not_undone(tmp_path, monkeypatch):
+    monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
+    options = {"benchmark": "demo/coco", "limit": 80, "output": tmp_path / "out"}
+    vr1bench.run("x", engine="oracle", family="qwen2.5-vl", **options)
+    (records,) = (tmp_path / "out").glob("runs/*/demo/coco/*/records.jsonl")
+    (result,) = vr1bench.run("x", family="absolute", engine="replay", engine_args={"file": str(records)}, **options)
+    assert any("the resize was not undone" in finding for finding in result.values.audit)
+
+
 def test_points_stand_in_columns_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
     (result,) = vr1bench.run("x", benchmark="demo/rec", engine="oracle", family="molmo", limit=5, output=tmp_path)

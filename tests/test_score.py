@@ -7,6 +7,9 @@ import pytest
 
 import vr1bench
 from vr1bench.families import FAMILIES
+from vr1bench.job import merged
+from vr1bench.protocol import protocols
+from vr1bench.score import judged
 
 SIZE = 100
 
@@ -81,6 +84,15 @@ def test_the_oracle_refers_perfectly(rec, family):
     found = rec([], engine="oracle", engine_args={}, family=family, verify=True)
     assert values_of(found)["point in box" if FAMILIES[family].pointing else "Acc@0.75"] == 1.0
     assert found.verified == {}  # nothing there that another engine could score
+
+
+def test_scores_by_order_count_within_each_answer():
+    parts = [
+        vr1bench.parse("[[1, 1, 9, 9], [2, 2, 9, 9]]", family="absolute", size=(9, 9), queries=[name]) for name in "ab"
+    ]
+    judging = protocols()["standard"].model_copy(update={"scores": "order"})
+    assert judged(merged(parts), judging).detections.scores.tolist() == [1.0, 0.5, 1.0, 0.5]
+    assert judged(parts[0], judging).detections.scores.tolist() == [1.0, 0.5]
 
 
 def test_unknown_labels_may_be_dropped(rec):

@@ -60,6 +60,7 @@ def test_the_wheel_holds_what_runs(tmp_path):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"vr1bench"}
     for needed in (
         "vr1bench/_benchmarks/suites.toml",
+        "vr1bench/_benchmarks/published.csv",
         "vr1bench/_benchmarks/odinw/ChessPieces.toml",
         "vr1bench/trainers/pretrain_demo.py",
         "vr1bench/demo/model/config.json",

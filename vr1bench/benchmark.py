@@ -29,6 +29,8 @@ METRICS: dict[Task, tuple[str, ...]] = {
     ),
     "refer": ("Acc@0.5", "Acc@0.75", "mean IoU"),
 }
+NMS_METRICS = ("NMS-AP", "NMS-AP50", "NMS-AP75", "NMS-AP best", "NMS-AP worst")
+"""What a detection benchmark holds besides where NMS-AP is its primary metric."""
 """What a result of each task holds; the first is its primary metric unless the definition names another."""
 
 
@@ -126,7 +128,11 @@ class Source(FrozenModel):
 
 
 class Benchmark(FrozenModel):
-    """What is measured. One TOML in `benchmarks/`."""
+    """What is measured. One TOML in `benchmarks/`.
+
+    `quirks` tells people what in the data moves numbers: faults of labels, leakage. It cannot change a score, so it is
+    never written out, and is no part of a fingerprint.
+    """
 
     name: str = Field(pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$")
     task: Task
@@ -136,6 +142,7 @@ class Benchmark(FrozenModel):
     splits: dict[str, Split]
     source: Source = Source()
     generated: bool = False
+    quirks: tuple[str, ...] = Field(default=(), exclude=True)
 
     def load(self, split: str, data_dir: Path | None) -> Dataset:
         """Reads a split.
@@ -239,6 +246,7 @@ def _load(path: Path) -> Benchmark:
     if benchmark.name.split("/")[0] == "runs":
         raise Vr1benchError(f"{path}: the name {benchmark.name!r} is taken: runs/ holds run folders; choose another")
     primary = benchmark.primary or METRICS[benchmark.task][0]
-    if primary not in METRICS[benchmark.task]:
-        raise unknown(f"metric of {path}", primary, METRICS[benchmark.task])
+    known = METRICS[benchmark.task] + (NMS_METRICS if benchmark.task == "detect" else ())
+    if primary not in known:
+        raise unknown(f"metric of {path}", primary, known)
     return benchmark.model_copy(update={"primary": primary})

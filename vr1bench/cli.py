@@ -221,9 +221,13 @@ def board(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
     form: Annotated[str, typer.Option("--format", help="md, csv or json.")] = "md",
     write: Annotated[bool, typer.Option("--write", help="Write LEADERBOARD.md there instead of printing.")] = False,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Add what papers report of the same benchmarks, marked so.")
+    ] = False,
 ) -> None:
     """Draw the leaderboard from every result under a folder."""
     from vr1bench.board import FORMATS, write_leaderboard
+    from vr1bench.published import published
     from vr1bench.registry import unknown
     from vr1bench.store import read_results
 
@@ -231,10 +235,48 @@ def board(
         raise unknown("format", form, FORMATS)
     if not results.is_dir():
         raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
+    if write and with_published:
+        raise Vr1benchError("--write and --with-published do not go together: LEADERBOARD.md holds own numbers only")
     if write:
         _say(str(write_leaderboard(results)))
     else:
-        _say(FORMATS[form]([result for _, result in read_results(results)]).rstrip("\n"))
+        found = [result for _, result in read_results(results)]
+        _say(FORMATS[form](found, published() if with_published else ()).rstrip("\n"))
+
+
+@app.command(epilog="Example: vr1bench prepare odinw --data-dir data")
+def prepare(
+    names: Annotated[
+        Optional[list[str]], typer.Argument(help="Suites, benchmarks, or benchmarks' TOMLs; see `vr1bench list`.")
+    ] = None,
+    data_dir: DataDir = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only verify what is there: no network. Exit code 1 if something is missing."),
+    ] = False,
+    keep_archives: Annotated[
+        bool, typer.Option("--keep-archives", help="Leave the archives in downloads/ of the data folder.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,
+) -> None:
+    """Bring the data: download, checksum, unpack, verify. Continues where an earlier call stopped."""
+    from vr1bench.prepare import failure, table
+    from vr1bench.prepare import prepare as bring
+
+    if not names:
+        raise Vr1benchError("expected suites or benchmarks to prepare; see `vr1bench list`")
+    try:
+        rows = bring(names, data_dir, check=check, keep_archives=keep_archives, progress=not quiet)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; what was fetched is kept: type the same command again to continue", err=True)
+        raise typer.Exit(130) from None
+    _say(table(rows))
+    for row in rows:
+        for note in row.notes:
+            typer.echo(f"warning: {row.benchmark}: {note}", err=True)
+    failed = failure(rows)
+    if failed is not None:
+        raise failed
 
 
 @app.command(name="list", epilog="Example: vr1bench list benchmarks")
@@ -248,6 +290,16 @@ def list_(
     if what and what not in SECTIONS:
         raise unknown("kind of thing", what, SECTIONS)
     _say("\n\n".join(SECTIONS[name]() for name in ([what] if what else SECTIONS)))
+
+
+@app.command(epilog="Example: vr1bench show refcoco")
+def show(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark's name or TOML, or a suite.")],
+) -> None:
+    """Print all that is known of a benchmark: definition, protocols, sources, quirks, what papers report."""
+    from vr1bench.showing import describe
+
+    _say(describe(benchmark))
 
 
 @app.command()

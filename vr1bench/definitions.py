@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -21,16 +22,68 @@ def validated(model: type[M], values: Any, where: str) -> M:  # noqa: ANN401  an
     """A pydantic value, or an error in our words.
 
     Raises:
-        Vr1benchError: A field is unknown or has a bad value; names the first.
+        Vr1benchError: A field is unknown or has a bad value; names one.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown(f"field of {where}", place, model.model_fields) from None
-        raise Vr1benchError(f"{where}: {place}: {first['msg']}, got {first.get('input')!r}") from None
+        raise _said(model, error, where) from None
+
+
+def _said(model: type[FrozenModel], error: ValidationError, where: str) -> Vr1benchError:
+    """One thing that is wrong."""
+    found = error.errors()
+    first = next(
+        (one for one in found if one["type"] == "extra_forbidden"), found[0]
+    )  # a typo, before what it left out
+    kind, got = first["type"], first.get("input")
+    place, models = _walked(model, first["loc"])
+    if kind in ("union_tag_not_found", "union_tag_invalid"):  # one field of a table says what the others may be
+        context = first.get("ctx", {})
+        place.append(context["discriminator"].strip("'"))
+        known = [tag for one in models for tag in _tags(one)]
+        if kind == "union_tag_invalid":
+            return unknown(f"{'.'.join(place)} of {where}", context["tag"], known)
+        return Vr1benchError(f"{where}: {'.'.join(place)}: Field required; expected one of {', '.join(known)}")
+    if kind == "extra_forbidden":
+        *table, name = place
+        inside = f"[{'.'.join(table)}] in " if table else ""
+        return unknown(f"field of {inside}{where}", name, dict.fromkeys(n for one in models for n in one.model_fields))
+    value = "" if kind == "missing" or isinstance(got, dict) else f", got {got!r}"
+    said = first["msg"].removeprefix("Value error, ") + value
+    return Vr1benchError(": ".join(part for part in (where, ".".join(place), said) if part))
+
+
+def _walked(model: type[FrozenModel], loc: Sequence[int | str]) -> tuple[list[str], list[type[FrozenModel]]]:
+    """The place that pydantic names, as the file spells it, and what the table there may be.
+
+    Pydantic puts the tag of the table that it tried between the table's name and its fields.
+    """
+    place: list[str] = []
+    models = [model]
+    for part in loc:
+        tagged = [one for one in models if part in _tags(one)]
+        if tagged and len(models) > 1:
+            models = tagged
+            continue
+        place.append(str(part))
+        fields = [one.model_fields[part] for one in models if isinstance(part, str) and part in one.model_fields]
+        models = [inner for field in fields for inner in _models(field.annotation)] or models
+    return place, models
+
+
+def _models(annotation: Any) -> Iterator[type[FrozenModel]]:  # noqa: ANN401  any type
+    """The models inside an annotation: of a union, a list, a mapping's values."""
+    if isinstance(annotation, type) and issubclass(annotation, FrozenModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _tags(model: type[FrozenModel]) -> tuple[str, ...]:
+    """What the `kind` or `rule` of a table must be for it to be this model."""
+    field = model.model_fields.get("kind") or model.model_fields.get("rule")
+    return get_args(field.annotation) if field else ()
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def _receive(
 ) -> None:
     have = _length(part) if response.status == 206 else 0
     now = _answered(response, note, have)
-    if have and not _continues(now, note):
+    if now.total < 0 or (have and not _continues(now, note)):
         _discard(part)
         raise _BrokenError("the file changed on the host; from the start")
     chunks = _chunks(response)
@@ -273,7 +273,9 @@ def _receive(
         if not have:
             _discard(part)
         kept = now.model_copy(update={"validator": now.validator or note.validator if have else now.validator})
-        _note_path(part).write_text(kept.model_dump_json(), "utf-8")
+        draft = part.with_name(f"{part.name}.json.tmp")
+        draft.write_text(kept.model_dump_json(), "utf-8")
+        draft.replace(_note_path(part))  # at once: a note that Ctrl-C tore would cost the whole part
         check_space(part.parent, (now.total or size) - have, remote.address)
         with part.open("ab") as file, console.bar(remote.name, now.total or size, have) as update:
             for chunk in chain([first], chunks):
@@ -301,7 +303,7 @@ def _answered(response: http.client.HTTPResponse, note: _Note, have: int) -> _No
 
 def _continues(now: _Note, then: _Note) -> bool:
     """Whether a range is of the version that the part is of; where it says no validator, the length must tell."""
-    if now.total < 0 or now.validator not in {"", then.validator}:
+    if now.validator not in {"", then.validator}:
         return False
     return now.total == then.total or (not then.total and bool(now.validator))
 

@@ -310,6 +310,7 @@ def merged(parts: Sequence[Prediction]) -> Prediction:
         written=[numbers for part in parts for numbers in part.written],
         points=_merged_points([part.points for part in parts if part.points]),
         fed=parts[0].fed,
+        parts=tuple(len(part.detections) for part in parts),
     )
 
 

@@ -6,45 +6,28 @@ difference is refused. Data that somebody put there by other means is taken as i
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
 
-from vr1bench import benchmark as definitions
-from vr1bench.benchmark import Benchmark, Source, SourceFile
+from vr1bench.benchmark import Benchmark, Source, SourceFile, default_data_dir, find, suite
 from vr1bench.download import DOWNLOADS, Console, Remote, digests, download
 from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.images import ImageError
+from vr1bench.lock import NAME as LOCK
+from vr1bench.lock import Lock, Seen, held, read_lock, write_lock
 from vr1bench.readers import Dataset, text_of
-from vr1bench.store import write_text
-from vr1bench.types import FrozenModel
-from vr1bench.unpack import DiskError, put, unpack, writing
+from vr1bench.unpack import DiskError, check_space, size_of, unpack, writing
 
-LOCK = "vr1bench.lock"
+BRING = "bring the data with `vr1bench prepare`"
 State = Literal["there already", "prepared", "generated", "missing", "refused"]
-
-
-class Seen(FrozenModel):
-    """A fetched file: its size and sha256, and how many files it put into each folder (or its size, for one file)."""
-
-    bytes: int
-    sha256: str
-    placed: dict[str, int] = Field(default_factory=dict[str, int])
-
-
-class Lock(FrozenModel):
-    """What `vr1bench.lock` holds: fetched files by address, and the sha256 of annotation files by path."""
-
-    schema_version: Literal[1] = 1
-    files: dict[str, Seen] = Field(default_factory=dict[str, Seen])
-    annotations: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 @dataclass
@@ -97,15 +80,15 @@ def prepare(
         DiskError: The disk is full or the folder cannot be written; what was fetched is kept.
     """
     chosen = _chosen(names)
-    root = (Path(data_dir).expanduser() if data_dir else definitions.default_data_dir()).resolve()
+    root = (Path(data_dir).expanduser() if data_dir else default_data_dir()).resolve()
     console = Console(progress)
     if check:
-        work = _Work(root, _read_lock(root), console, wait, keep_archives)
+        work = _Work(root, read_lock(root), console, wait, keep_archives)
         return [work.checked(one) for one in chosen]
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-    with _held(root):
-        return _Work(root, _read_lock(root), console, wait, keep_archives).bring(chosen)
+    with held(root):
+        return _Work(root, read_lock(root), console, wait, keep_archives).bring(chosen)
 
 
 def failure(rows: Iterable[Prepared]) -> Vr1benchError | None:
@@ -134,12 +117,17 @@ class _Work:
     console: Console
     wait: Callable[[float], object]
     keep: bool
+    _needed: dict[str, list[Remote]] = field(default_factory=dict[str, list[Remote]])
 
     def bring(self, chosen: Sequence[Benchmark]) -> list[Prepared]:
+        """Everything that the benchmarks lack, each file once."""
+        before = self.lock.model_dump()
         rows = [self.look(one) for one in chosen]
         todo: dict[Remote, list[SourceFile]] = {}
         for one, row in zip(chosen, rows, strict=True):
-            for remote, file in self._lacking(one, row):
+            lacking = self._lacking(one, row)
+            self._needed[one.name] = [remote for remote, _ in lacking]
+            for remote, file in lacking:
                 files = todo.setdefault(remote, [])
                 files += [] if file in files else [file]
         failed: dict[Remote, Vr1benchError] = {}
@@ -150,17 +138,26 @@ class _Work:
                 raise
             except Vr1benchError as error:
                 failed[remote] = error
-        return [self._outcome(one, row, failed) for one, row in zip(chosen, rows, strict=True)]
+        with suppress(OSError):
+            (self.root / DOWNLOADS).rmdir()  # where it is empty
+        rows = [self._outcome(one, row, failed) for one, row in zip(chosen, rows, strict=True)]
+        if self.lock.model_dump() != before:
+            self._write()
+        return rows
 
     def look(self, one: Benchmark) -> Prepared:
         """What is there of a benchmark, split by split; missing data is an error in the row."""
         row = Prepared(one.name, one.split)
         try:
-            for split in one.splits:
+            for split in sorted(one.splits, key=lambda name: name != one.split):  # its own first
                 data = self._load(one, split, row)
                 if data is not None:
                     self._judge(one, split, data, row)
-        except Vr1benchError as error:  # the reader's own words
+                elif split == one.split:
+                    break
+        except ImageError as error:  # readers that take sizes from the images find out that one is missing
+            row.error = IncompleteError(f"{one.name}: {error}; {BRING}")
+        except Vr1benchError as error:
             row.state, row.error = "refused", error
             return row
         if row.error is None:
@@ -178,7 +175,7 @@ class _Work:
             archive = self.root / DOWNLOADS / remote.name
             if archive.is_file():
                 try:
-                    self._verify(remote, file, archive, "", fetched=False)
+                    self._verify(remote, [file], archive, "", fetched=False)
                 except Vr1benchError as error:
                     row.state, row.error = "refused", error
         return row
@@ -191,20 +188,20 @@ class _Work:
         if split == one.split:
             row.error = IncompleteError(
                 f"{one.name}: the annotations of split {split!r} are not in {self.root}; expected "
-                f"{one.splits[split].annotations[0]}; bring them with `vr1bench prepare {one.name}`"
+                f"{one.splits[split].annotations[0]}; {BRING}"
             )
         else:
             row.notes.append(f"split {split} is not there")
         return None
 
     def _judge(self, one: Benchmark, split: str, data: Dataset, row: Prepared) -> None:
-        names = {text_of(name) for name in np.unique(data.names)}
+        names = {text_of(name) for name in np.unique(data.names) if name}
         lost = sorted(name for name in names if not (data.folder / name).exists())
         said = f"{len(lost)} of {len(names)} images are not in {data.folder}, such as {lost[0]!r}" if lost else ""
         if split == one.split:
             row.samples, row.images = len(data), len(names)
             if lost:
-                row.error = IncompleteError(f"{one.name}: {said}; bring them with `vr1bench prepare {one.name}`")
+                row.error = IncompleteError(f"{one.name}: {said}; {BRING}")
         elif lost:
             row.notes.append(f"split {split}: {said}")
         published = one.splits[split].samples
@@ -219,9 +216,9 @@ class _Work:
         known = self.lock.annotations.setdefault(name, sha256)
         if known != sha256:
             raise Vr1benchError(
-                f"{self.root / name} changed: its sha256 is {sha256}, {LOCK} recorded {known}; numbers on it would not "
-                f"compare with those on the first; restore it (delete it and run `vr1bench prepare {one.name}`), or, if "
-                f"you changed it on purpose, delete its line in {self.root / LOCK}"
+                f"{self.root / name} changed: its sha256 is {sha256}, {LOCK} recorded {known}; numbers on it do not "
+                f"compare with those on the first; delete it and {BRING}, or, where that is "
+                f"on purpose, delete its line in {self.root / LOCK}"
             )
 
     def _lacking(self, one: Benchmark, row: Prepared) -> list[tuple[Remote, SourceFile]]:
@@ -230,11 +227,10 @@ class _Work:
             return []
         found = [(remote, file) for remote, file in _files(one.source) if not self._is_there(remote, file)]
         if not found:
-            place = "its TOML names no source" if not one.source.files else "all its archives are unpacked"
-            row.error = Vr1benchError(
-                f"{str(row.error).partition('; bring them')[0]}; {place}; put the data there yourself, name its folder "
-                f"with --data-dir, or delete {self.root / LOCK} to fetch it again"
-            )
+            mend = "its TOML names no source; put the data there yourself"
+            if one.source.files:
+                mend = "what its archives bring is there; delete what is incomplete and type the same command again"
+            row.error = Vr1benchError(f"{_what(row.error)}; {mend}, or name the folder that holds it with --data-dir")
         return found
 
     def _is_there(self, remote: Remote, file: SourceFile) -> bool:
@@ -244,17 +240,112 @@ class _Work:
         return not self._losses(file, seen)
 
     def _losses(self, file: SourceFile, seen: Seen) -> list[str]:
-        """Folders of an unpacked archive that hold fewer files than it put there."""
-        return []
+        """What is gone of an unpacked file: folders that hold fewer files than were put there."""
+        if file.path:
+            place = self.root / file.path
+            whole = place.is_file() and place.stat().st_size == seen.bytes
+            return [] if whole else [f"{file.path} is not the file of {seen.bytes} bytes that was put there"]
+        lost: list[str] = []
+        for folder, count in seen.placed.get(file.unpack, {}).items():
+            place = self.root / file.unpack / folder
+            here = sum(entry.is_file() for entry in os.scandir(place)) if place.is_dir() else 0
+            if here < count:
+                lost.append(f"{place} holds {here} files; {count} were unpacked there")
+        return lost
 
-    def _outcome(self, one: Benchmark, row: Prepared, failed: dict[Remote, Vr1benchError]) -> Prepared:
-        raise NotImplementedError
+    def _fetch(self, remote: Remote, files: Sequence[SourceFile]) -> None:
+        """Brings one file and puts it where each benchmark wants it."""
+        archive = self.root / DOWNLOADS / remote.name
+        with writing(archive):
+            archive.parent.mkdir(exist_ok=True)
+        fetched, claimed = not archive.is_file(), ""
+        if fetched:
+            size = next((file.bytes for file in files if file.bytes), 0)
+            self.console.say(f"fetching {remote.address}" + (f" ({size_of(size)})" if size else ""))
+            claimed = download(remote, archive, size, console=self.console, wait=self.wait)
+        sha256 = self._verify(remote, files, archive, claimed, fetched=fetched)
+        length = archive.stat().st_size
+        known = self.lock.files.get(remote.address)
+        placed = dict(known.placed) if known else {}
+        for target, file in {file.unpack or file.path: file for file in files}.items():
+            placed[target] = self._place(file, archive, length)
+        self.lock.files[remote.address] = Seen(bytes=length, sha256=sha256, placed=placed)
+        self._write()
+        if not self.keep:
+            archive.unlink()
 
-    def _fetch(self, remote: Remote, files: list[SourceFile]) -> None:
-        raise NotImplementedError
+    def _place(self, file: SourceFile, archive: Path, length: int) -> dict[str, int]:
+        """Unpacks or copies; returns the number of files in each folder."""
+        if file.unpack:
+            self.console.say(f"unpacking {archive.name} into {self.root / file.unpack}")
+            with self.console.bar(f"unpacking {archive.name}", 0) as update:
+                return unpack(archive, self.root / file.unpack, update=update)
+        goal = self.root / file.path
+        with writing(goal):
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            check_space(goal.parent, length, file.path)
+            draft = goal.with_name(f".{goal.name}.moving")
+            shutil.copyfile(archive, draft)
+            draft.replace(goal)
+        return {}
 
-    def _verify(self, remote: Remote, file: SourceFile, archive: Path, claimed: str, *, fetched: bool) -> None:
-        raise NotImplementedError
+    def _verify(
+        self, remote: Remote, files: Sequence[SourceFile], archive: Path, claimed: str, *, fetched: bool
+    ) -> str:
+        """The sha256 of a fetched file.
+
+        Raises:
+            Vr1benchError: Its size or a checksum is another; a file that was just fetched is deleted.
+        """
+        known = self.lock.files.get(remote.address)
+        wanted = [("sha256", known.sha256 if known else "", f"{LOCK} recorded at first sight")]
+        wanted.append(("sha256", claimed, "the hub says"))
+        for file in files:
+            told = {"bytes": str(file.bytes or ""), "sha256": file.sha256, "md5": file.md5}
+            wanted += [(kind, value, "the benchmark's TOML says") for kind, value in told.items()]
+        found = {"bytes": str(archive.stat().st_size), **digests(archive, self.console)}
+        for kind, value, who in wanted:
+            if value in {"", found[kind]}:
+                continue
+            if fetched:
+                with writing(archive):
+                    archive.unlink()
+            mend = "it was deleted:" if fetched else f"delete {archive} and"
+            trust = f"delete its entry in {self.root / LOCK}" if LOCK in who else "name the new one in a TOML of yours"
+            raise Vr1benchError(
+                f"{remote.address} is another file than expected: its {kind} is {found[kind]}, {who} {value}; {mend} "
+                "type the same command again; where that changes nothing, the host replaced it: if you trust that, "
+                f"{trust}"
+            )
+        return found["sha256"]
+
+    def _outcome(self, one: Benchmark, row: Prepared, failed: Mapping[Remote, Vr1benchError]) -> Prepared:
+        """The row after fetching; a benchmark that lacked nothing keeps its own."""
+        needed = self._needed.get(one.name)
+        if not needed:
+            return row
+        now = self.look(one)
+        if now.error is None:
+            now.state = "prepared"
+            return now
+        first = next((failed[remote] for remote in needed if remote in failed), None)
+        if first is not None:
+            now.error = first
+        elif now.state == "missing":
+            now.error = Vr1benchError(
+                f"{_what(now.error)}; its archives were fetched and unpacked, and hold it elsewhere: look in "
+                f"{self.root}, and name the place in the benchmark's TOML"
+            )
+        return now
+
+    def _write(self) -> None:
+        if not write_lock(self.root, self.lock):
+            self.console.say(f"{self.root} cannot be written: checksums were not recorded")
+
+
+def _what(error: Vr1benchError) -> str:
+    """An error without its next step."""
+    return str(error).partition(f"; {BRING}")[0]
 
 
 def _files(source: Source) -> list[tuple[Remote, SourceFile]]:
@@ -262,3 +353,8 @@ def _files(source: Source) -> list[tuple[Remote, SourceFile]]:
     return [
         (Remote(file.url) if file.url else Remote("", source.repo, file.file, revision), file) for file in source.files
     ]
+
+
+def _chosen(names: Sequence[str]) -> list[Benchmark]:
+    found = [one for name in names for one in ([find(name)] if name.endswith(".toml") else suite(name))]
+    return list({one.name: one for one in found}.values())

@@ -31,6 +31,7 @@ class Protocol(FrozenModel):
         duplicates: Whether a repeat of the same box and label stays.
         unknown: Whether a box with a label that was not asked for stays (as a false positive of F1).
         scores: Where a box's score comes from: constant 1.0, token log-probabilities, or order of emission.
+        nms_ties: Which of equally scored boxes around one gold box survives NMS-AP; `last` is OVDEval's eval.py.
         match: Whether an IoU of exactly the threshold counts, in referring accuracy.
         ids: `as-shipped` lets annotation id 0 cost a true positive, as in pycocotools; `fixed` numbers anew.
         max_detections: Boxes kept per image and class, by score.
@@ -52,6 +53,7 @@ class Protocol(FrozenModel):
     duplicates: Literal["keep", "drop"] = "keep"
     unknown: Literal["keep", "drop"] = "keep"
     scores: ScoreRule = "constant"
+    nms_ties: Literal["first", "last"] = "first"
     match: Literal[">=", ">"] = ">="
     ids: Literal["fixed", "as-shipped"] = "fixed"
     max_detections: int = Field(default=100, gt=0)

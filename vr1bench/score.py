@@ -10,11 +10,13 @@ import numpy as np
 
 from vr1bench.as_published import vlm_r1_iou
 from vr1bench.audit import Audit
+from vr1bench.benchmark import NMS_METRICS
 from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.ap import ABSENT, ap
 from vr1bench.metrics.columns import Columns, columns, joined
+from vr1bench.metrics.nms_ap import bounds, nms_ap
 from vr1bench.metrics.pointing import point_counts, pointed
 from vr1bench.metrics.pointwise import (
     Counts,
@@ -27,7 +29,7 @@ from vr1bench.metrics.pointwise import (
 )
 from vr1bench.protocol import Protocol
 from vr1bench.store import Metric, Values
-from vr1bench.types import Detections, Pair, Prediction
+from vr1bench.types import Detections, Floats, Pair, Prediction
 
 BATCH = 256
 """Pairs held at a time; what stays of them are columns, so that memory follows boxes, not texts."""
@@ -53,7 +55,7 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
     elif job.benchmark.task == "refer":
         metrics = _refer(passing, job.protocol)
     else:
-        metrics, per_class, verified = _detect(passing, job.protocol, verify)
+        metrics, per_class, verified = _detect(passing, job, verify)
     if not sum(tally.counts.values()) == tally.n == job.count:
         raise Vr1benchError(
             f"{job.benchmark.name}: {tally.n} samples have all their answers, {job.count} are expected; "
@@ -136,8 +138,8 @@ def judged(prediction: Prediction, protocol: Protocol) -> Prediction:
     count = len(kept)
     if protocol.scores == "constant":
         scores = np.ones(count)
-    elif protocol.scores == "order":  # the earlier a box is written, the surer the model is taken to be
-        scores = 1.0 - np.arange(count) / max(count, 1)
+    elif protocol.scores == "order":
+        scores = _by_order(prediction)[keep]
     else:
         scores = kept.scores
     # A name that was not asked is no class here, even where another request of the sample asked for it.
@@ -150,19 +152,25 @@ def judged(prediction: Prediction, protocol: Protocol) -> Prediction:
     )
 
 
+def _by_order(prediction: Prediction) -> Floats:
+    """The earlier a box is written, the surer the model is taken to be; each answer of a sample counts from 1 down."""
+    parts = prediction.parts or (len(prediction.detections),)
+    return np.concatenate([1.0 - np.arange(count) / max(count, 1) for count in parts])
+
+
 def _detect(
-    pairs: Iterator[Pair], protocol: Protocol, verify: bool
+    pairs: Iterator[Pair], job: Job, verify: bool
 ) -> tuple[dict[str, Metric], dict[str, float | None], dict[str, float]]:
     parts: list[Columns] = []
     own: list[Counts] = []
     greedy: list[Counts] = []
     for batch in _batches(pairs):
-        parts.append(columns(batch, protocol.ids))
+        parts.append(columns(batch, job.protocol.ids))
         own.append(detection_counts(batch).total)
         greedy.append(greedy_counts(batch).total)
     table = joined(parts)
     parts.clear()
-    found = ap(table.truth, table.guesses, len(table.labels), protocol.max_detections)
+    found = ap(table.truth, table.guesses, len(table.labels), job.protocol.max_detections)
     total, greedy_total = summed(own), summed(greedy)
     metrics = {name: _metric(value) for name, value in found.numbers.items()}
     metrics |= {
@@ -172,6 +180,12 @@ def _detect(
         "greedy precision": Metric(value=greedy_total.precision),
         "greedy recall": Metric(value=greedy_total.recall),
     }
+    if job.benchmark.primary in NMS_METRICS:
+        kept = nms_ap(table.truth, table.guesses, len(table.labels), job.protocol.nms_ties, job.protocol.max_detections)
+        worst, best = bounds(table.truth, table.guesses, len(table.labels), job.protocol.max_detections)["AP"]
+        metrics |= {f"NMS-{name}": _metric(kept.numbers[name]) for name in ("AP", "AP50", "AP75")}
+        metrics |= {"NMS-AP best": _metric(best), "NMS-AP worst": _metric(worst)}
+        found = kept
     per_class = {name: _metric(float(v)).value for name, v in zip(table.labels, found.per_class, strict=True)}
     return metrics, per_class, _verified(table) if verify else {}
 

@@ -272,6 +272,7 @@ class Prediction:
         written: The four numbers of each box as the model wrote them, turned to xyxy: what an audit looks at.
         points: What a model that points gave; None where there are none.
         fed: (width, height) in pixels at which the model saw the image.
+        parts: How many boxes each of several answers gave, in order; () for a single answer.
     """
 
     text: str
@@ -283,6 +284,7 @@ class Prediction:
     written: Sequence[tuple[float, ...]] = ()
     points: Points | None = None
     fed: tuple[int, int] = (0, 0)
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from vr1bench.errors import Vr1benchError
 
@@ -34,6 +34,10 @@ _DAMAGED = (
     RuntimeError, ValueError,
 )  # fmt: skip
 """What Python's decoders raise on broken or hostile bytes."""
+_EXTENSIONS = frozenset(
+    {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+)
+"""Types of tar members that say more about the next one."""
 _LAYOUT = frozenset({errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ})
 """Failures to write that the names in the archive cause, not the disk."""
 
@@ -74,6 +78,17 @@ class _Member:
 def is_web_page(head: bytes) -> bool:
     """Whether a file begins like an HTML page: what a host sends instead of a file that moved or needs a login."""
     return _WEB_PAGE.match(head) is not None
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header that does not fill the memory: tarfile reads long names and sparse maps whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type == tarfile.GNUTYPE_SPARSE or (found.type in _EXTENSIONS and found.size > CHUNK):
+            raise tarfile.ReadError(f"a header of type {found.type!r} and {found.size} bytes")
+        return found
 
 
 @contextmanager
@@ -218,8 +233,8 @@ def _members(archive: Path, draft: Path, bound: int) -> Iterator[_Member]:
     zipped = head.startswith(b"PK")  # not is_zipfile alone: it also takes a tar whose last member is a zip
     if zipped and zipfile.is_zipfile(archive):
         return _zip_members(archive, draft, bound)
-    if not zipped and tarfile.is_tarfile(archive):
-        return _tar_members(archive)
+    with suppress(tarfile.ReadError):
+        return _tar_members(tarfile.open(archive, tarinfo=_Header))
     raise Vr1benchError(
         f"{archive} is no zip and no tar, or was cut short: {archive.stat().st_size} bytes, first {head[:16]!r}; "
         "delete it and type the same command again"
@@ -239,8 +254,8 @@ def _zip_members(archive: Path, draft: Path, bound: int) -> Iterator[_Member]:
             yield _Member(info.filename, info.file_size, info.is_dir(), wrong, lambda info=info: file.open(info))
 
 
-def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as file:
+def _tar_members(file: tarfile.TarFile) -> Iterator[_Member]:
+    with file:
         for info in file:
             wrong = "" if info.isreg() or info.isdir() else "a link or device"
             size = info.size if info.isreg() else 0

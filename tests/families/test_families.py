@@ -261,6 +261,78 @@ def test_an_item_without_a_label_has_the_mean_of_its_box():
     assert 0 < got.detections.scores[0] < 1
 
 
+def test_a_broken_item_of_a_bare_label_spoils_no_other():
+    got = read("cat-[0.1,0.2,0.3,0.4]&dog-[0.1,0.2,0.3]&cat-[0.1,0.2,0.3,0.5]", "griffon")
+    assert got.detections.labels.tolist() == ["cat", "cat"]
+    assert (got.status, dict(got.broken)) == (Status.SALVAGED, {"not four numbers": 1})
+    got = read("dog<loc_1><loc_2><loc_30>cat<loc_1><loc_2><loc_30><loc_40>", "florence-2")
+    assert got.detections.labels.tolist() == ["cat"]
+    assert dict(got.broken) == {"not four numbers": 1}
+    assert read("dog-[[0.1,0.2,0.3,0.4],[0.1,0.2,0.3,0.5]]", "griffon").detections.labels.tolist() == ["dog", "dog"]
+    assert read("dog&cat-[0.1,0.2,0.3,0.4]", "griffon").detections.labels.tolist() == ["cat"]
+
+
+def test_a_polygon_is_no_box():
+    got = read(
+        "dog<poly><loc_1><loc_2><loc_30><loc_40><loc_50><loc_60></poly>cat<loc_1><loc_2><loc_30><loc_40>", "florence-2"
+    )
+    assert got.detections.labels.tolist() == ["cat"]
+    assert dict(got.broken) == {"polygon": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "unknown"),
+    [
+        ("There is no dog, but a cat [1, 2, 300, 400].", "ferret", True),
+        ("There is no cat, but a dog [1, 2, 300, 400].", "ferret", False),
+        ("The location is [1, 2, 300, 400].", "ferret", False),
+        ("[1, 2, 300, 400]", "ferret", False),
+        ("cat(1,2),(300,400)", "qwen2-vl", True),
+        ("cat[[1, 2, 300, 400]]", "internvl", True),
+        ("<ref>cat</ref><box>[[1, 2, 300, 400]]</box>", "internvl", True),
+        ("It is at [[1, 2, 300, 400]]", "internvl", False),
+    ],
+)
+def test_what_is_something_else_is_not_credited_to_the_only_query(text, family, unknown):
+    assert read(text, family, queries=("dog",)).unknown.tolist() == [unknown]
+
+
+def test_a_point_where_a_box_was_asked_is_said():
+    got = read('[{"point_2d": [5, 5], "label": "dog"}]', "qwen3-vl")
+    assert dict(got.broken) == {"point instead of box": 1}
+
+
+def test_points_past_the_edge_are_clipped_and_counted():
+    got = read('<point x="61.5" y="140.4" alt="dog">dog</point>', "molmo")
+    assert got.points.xy.tolist() == [[pytest.approx(393.6), 480.0]]
+    assert (got.status, dict(got.broken)) == (Status.OK, {"clipped": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("No problem! The dog is at the top left.", Status.MALFORMED),
+        ("I can’t see any dog.", Status.NONE),
+        ("The image doesn't contain any dogs.", Status.NONE),
+        ("N/A", Status.NONE),
+        ("Kein Hund gefunden", Status.NONE),
+        ("犬はいません", Status.NONE),
+        ("I’m sorry, I can’t help with that.", Status.REFUSED),
+        ("I can't identify people in images.", Status.REFUSED),
+        ("I do not see an image. Please provide one.", Status.REFUSED),
+        ("抱歉，我无法回答", Status.REFUSED),
+        ("```json\n[]\n```", Status.NONE),
+    ],
+)
+def test_words_of_an_answer_without_boxes(text, status):
+    assert read(text, "internvl").status is status
+
+
+def test_an_answer_inside_of_the_thinking_counts_where_nothing_follows():
+    text = '<think>hm <answer>[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]</answer></think>'
+    assert len(read(text).detections) == 1
+
+
 def test_a_box_is_found_however_deep():
     assert len(read('{"a": ' * 8 + '{"bbox": [1, 2, 3, 4]}' + "}" * 8).detections) == 1
 

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from time import process_time
 
@@ -42,19 +43,20 @@ def parsed(name, text, queries=("dog", "cat"), tokens=()):
 def halves(text):
     """The text as tokens of different probability."""
     cuts = [0, len(text) // 3, len(text) // 2, len(text)]
-    return tuple(Token(text=text[i:j], logprob=-0.1 * i) for i, j in zip(cuts, cuts[1:], strict=False))
+    return tuple(Token(text=text[i:j], logprob=-0.1 * i) for i, j in pairwise(cuts))
 
 
 # Linear time: units that are repeated, and texts that were once quadratic, as (head, unit, tail).
 
 PLAIN = (
-    "[", "1", "{", "}", "]", "(", "<", ">", '"', "'", " ", "\n", "\t", ",", ";", ":", "-", ".", "\\", "_", "&", "/", "a",
-    "猫", "e", "1e", "1,", "1 ", "1.", ", ", "[[", "{}", "{},", '{"', '{"\\"', '"\\', '"":', '"a":', "{'a':1}", "{a:1},",
-    '{"bbox_2d": [', '{"a":{', "[1,2,3,", "[1,2,3,4", "[1,2,3,4,", "[1,2,3,4]", "dog [1,2,3,4;", "1 2 3 4 5 ",
-    "<loc0256>", "<loc_5>", "<ref>", "<box>", "<bbox>", "<bbox>1 2 3 4", "<think>", "</think>", "<answer>", "</answer>",
-    "```", "```json\n", "```json\n[", "/*", "//", "*/", "// ", "<a", "</", "<points", '<points coords="1 1 ', "x1=1 ",
-    "<point x=1 y=1>", "no ", "There is no ", "nan", "Infinity", " and ", "&amp;", "dog-", "{'bbox': [1, 2, 3, 4]} ",
-    '{"x1": 1e1, "y1": 1, "x2": 20, "y2": 3}, ', '{"bbox": ["1", "2", "3", "4"], "label": "\\u0064og"}, ',
+    "[", "1", "{", "}", "]", "(", "<", ">", '"', "'", " ", "\n", "\t", ",", ";", ":", "-", ".", "\\", "_", "&", "/",
+    "a", "猫", "e", "1e", "1,", "1 ", "1.", ", ", "[[", "{}", "{},", '{"', '{"\\"', '"\\', '"":', '"a":', "{'a':1}",
+    "{a:1},", '{"bbox_2d": [', '{"a":{', "[1,2,3,", "[1,2,3,4", "[1,2,3,4,", "[1,2,3,4]", "dog [1,2,3,4;",
+    "1 2 3 4 5 ", "<loc0256>", "<loc_5>", "<ref>", "<box>", "<bbox>", "<bbox>1 2 3 4", "<think>", "</think>",
+    "<answer>", "</answer>", "```", "```json\n", "```json\n[", "/*", "//", "*/", "// ", "<a", "</", "<points",
+    '<points coords="1 1 ', "x1=1 ", "<point x=1 y=1>", "no ", "There is no ", "nan", "Infinity", " and ", "&amp;",
+    "dog-", "{'bbox': [1, 2, 3, 4]} ", '{"x1": 1e1, "y1": 1, "x2": 20, "y2": 3}, ',
+    '{"bbox": ["1", "2", "3", "4"], "label": "\\u0064og"}, ',
 )  # fmt: skip
 FRAMED = (
     ("[", '"\\', ""), ("[1, a ", '"\\', "\\"), ("{", "/*", "}"), ("{", "//", '""}'), ("<point x=", " ", ">"),
@@ -147,16 +149,18 @@ def test_nesting_beyond_pythons_own_bound_is_counted(value):
 # Mutated answers.
 
 STRANGE = (
-    "[", "]", "{", "}", "(", ")", "<", ">", '"', "'", ",", ";", ":", "\\", "\n", " ", "  ", "&", "/", "|", "```", "```json\n",
-    "<think>", "</think>", "<answer>", "</answer>", "</s>", "<ref>", "</ref>", "<box>", "</box>", "<bbox>", "</bbox>",
-    "<loc0100>", "<loc_7>", "NaN", "nan", "inf", "-Infinity", "1e999", "-1e308", "9" * 400, "0", "-5", "0.5", "1e3", "007",
-    "1_0", "0x1F", "٣", "None", "null", "true", "[]", "{}", "猫", "\u2028", "\ud800", "\x00", "“", "”", "’", "é", "// x\n",
-    "/* x */", ",]", ",}", "and", " and ", "no ", "I cannot help", "sorry", "There is no dog", '"label": "dog"', "bbox", "label:",
-    '"bbox_2d": ', '{"bbox": [1, 2, 3, 4]}', '{"x1": 1, "y1": 2, "x2": 3, "y2": 4, "name": 7}', "[1, 2, 3, 4]", "[5,6,7,8;",
-    '{"dog": [[1, 2, 3, 4], [5, 6, 7, 8]]}', '{"objects": []}', '{"point_2d": [3, 4], "label": "dog"}', "'box': (1, 2, 3, 4)",
-    '"<bbox>1 2 3 4</bbox>"', "{'box': [1, 2, 3, 4], 'label': {'a': 1}}", '{"a": {"b": {"c": {"d": {"e": [1, 2, 3, 4]}}}}}',
-    '{"bbox": [1, 2, 3]}', '{"label": ["dog"], "box": [1, 2, 3, true]}', 'alt="a" ', "x3=5 ", "y3='7'", 'coords="1 2 3 4;5"',
-    "[[[[[[1]]]]]]", "<points ", "</points>", "</delimiter_of_multi_objects/>", "<patch_index_0005>", "<patch_index_9999999>",
+    "[", "]", "{", "}", "(", ")", "<", ">", '"', "'", ",", ";", ":", "\\", "\n", " ", "  ", "&", "/", "|", "```",
+    "```json\n", "<think>", "</think>", "<answer>", "</answer>", "</s>", "<ref>", "</ref>", "<box>", "</box>",
+    "<bbox>", "</bbox>", "<loc0100>", "<loc_7>", "NaN", "nan", "inf", "-Infinity", "1e999", "-1e308", "9" * 400, "0",
+    "-5", "0.5", "1e3", "007", '"1_0"', "٣", "None", "null", "true", "[]", "{}", "猫", "\u2028", "\ud800", "\x00", "“",
+    "”", "’", "é", "// x\n", "/* x */", ",]", ",}", "and", " and ", "no ", "I cannot help", "sorry", "There is no dog",
+    '"label": "dog"', "bbox", "label:", '"bbox_2d": ', '{"bbox": [1, 2, 3, 4]}',
+    '{"x1": 1, "y1": 2, "x2": 3, "y2": 4, "name": 7}', "[1, 2, 3, 4]", "[5,6,7,8;",
+    '{"dog": [[1, 2, 3, 4], [5, 6, 7, 8]]}', '{"objects": []}', '{"point_2d": [3, 4], "label": "dog"}',
+    "'box': (1, 2, 3, 4)", '"<bbox>1 2 3 4</bbox>"', "{'box': [1, 2, 3, 4], 'label': {'a': 1}}",
+    '{"a": {"b": {"c": {"d": {"e": [1, 2, 3, 4]}}}}}', '{"bbox": [1, 2, 3]}',
+    '{"label": ["dog"], "box": [1, 2, 3, true]}', 'alt="a" ', "x3=5 ", "y3='7'", 'coords="1 2 3 4;5"', "[[[[[[1]]]]]]",
+    "<points ", "</points>", "</delimiter_of_multi_objects/>", "<patch_index_0005>", "<patch_index_9999999>",
 )  # fmt: skip
 PIECE = re.compile(r"\d+|\s+|\w+|[^\w\s]")
 WORD = re.compile(NUMBER)

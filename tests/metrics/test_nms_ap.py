@@ -210,6 +210,9 @@ def test_right_and_wrong_prefer_by_class_then_iou() -> None:
         guesses = guesses_of(rows[:count])
         assert suppressed(truth, guesses, "right").tolist() == [right]
         assert suppressed(truth, guesses, "wrong").tolist() == [wrong]
+    costly_first = guesses_of([rows[3], rows[1]])
+    assert suppressed(truth, costly_first, "right").tolist() == [1]
+    assert suppressed(truth, costly_first, "wrong").tolist() == [0]
 
 
 def test_the_preferred_class_is_not_always_best() -> None:
@@ -221,23 +224,31 @@ def test_the_preferred_class_is_not_always_best() -> None:
     assert low <= right < wrong <= high
 
 
-grid = st.tuples(st.sampled_from([0, 2, 4]), st.sampled_from([0, 2, 9]), st.sampled_from([6, 9, 10, 20]), st.just(10))
+grid = st.tuples(
+    st.sampled_from([0, 0, 2, 4]), st.sampled_from([0, 0, 3]), st.sampled_from([6, 9, 10, 20]), st.just(10)
+)
 
 
 @st.composite
 def small_problems(draw: st.DrawFn) -> Problem:
-    """Few boxes that meet often; scores of two values; rarely a crowd or a gold box with id 0."""
-    gold = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), grid), max_size=5))
-    scores = st.sampled_from([1.0, 1.0, 0.5])
-    answers = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), grid, scores), max_size=7))
-    near = draw(st.lists(st.sampled_from(gold), max_size=7)) if gold else []
-    answers += [(image, draw(st.sampled_from([label, 1 - label])), box, draw(scores)) for image, label, box in near]
-    truth, flags = truth_of(gold), np.zeros(len(gold), dtype=np.bool_)
-    if gold and draw(st.integers(0, 3)) == 0:
-        flags[draw(st.integers(0, len(gold) - 1))] = True
-    if draw(st.booleans()):
-        return replace(truth, crowd=flags), guesses_of(answers), 3
-    return replace(truth, lost=flags), guesses_of(answers), 3
+    """Few boxes that meet often, some of them crowds or gold with id 0.
+
+    The last image holds one sure answer of each class, with the lowest score: whatever stands above it moves AP.
+    """
+    place = st.tuples(st.integers(0, 1), st.integers(0, 1))
+    gold = draw(st.lists(st.tuples(place, grid), max_size=4))
+    score = st.sampled_from([1.0, 1.0, 0.5])
+    answers = draw(st.lists(st.tuples(st.tuples(st.integers(0, 1), st.integers(0, 2)), grid, score), max_size=5))
+    for (image, label), box in draw(st.lists(st.sampled_from(gold), max_size=6)) if gold else []:
+        near = box if draw(st.booleans()) else draw(grid)
+        answers.append(((image, draw(st.sampled_from([label, label, 1 - label]))), near, draw(score)))
+    last: Any = [(2, label, (0, 0, 10, 10)) for label in (0, 1)]
+    last[1] = (2, 1, (50, 50, 10, 10))
+    truth = truth_of([*((*where, box) for where, box in gold), *last])
+    guesses = guesses_of([*((*where, box, s) for where, box, s in answers), *((*row, 0.25) for row in last)])
+    flags = np.array([draw(st.integers(0, 3)) == 0 for _ in gold] + [False, False], dtype=np.bool_)
+    kind = draw(st.sampled_from(["plain", "plain", "crowd", "lost"]))
+    return (truth if kind == "plain" else replace(truth, **{kind: flags})), guesses, 3
 
 
 @settings(max_examples=300, deadline=None)
@@ -253,9 +264,8 @@ def test_what_stays_is_a_subset_in_order_and_as_the_definition_says(problem: Pro
     assert suppressed(truth, guesses, "first").tolist() == by_definition(truth, guesses, first=True)
 
 
-@settings(max_examples=500, deadline=None)
-@given(small_problems(), st.sampled_from([1, 2, 100]))
-def test_no_tie_break_leaves_the_bounds(problem: Problem, max_dets: int) -> None:
+def within_bounds(problem: Problem, max_dets: int) -> dict[str, tuple[float, float]]:
+    """Every tie-break (60 at most) and every rule, each scored and held against the bounds."""
     truth, guesses, labels = problem
     contests = tied_around_gold(truth, guesses)
     found = bounds(truth, guesses, labels, max_dets)
@@ -269,6 +279,39 @@ def test_no_tie_break_leaves_the_bounds(problem: Problem, max_dets: int) -> None
             assert low <= numbers[name] <= high
     if all(len(tied) == 1 for _, tied in contests):
         assert all(low == high == numbers[name] for name, (low, high) in found.items())
+    return found
+
+
+@settings(max_examples=500, deadline=None)
+@given(small_problems(), st.sampled_from([1, 2, 100]))
+def test_no_tie_break_leaves_the_bounds(problem: Problem, max_dets: int) -> None:
+    within_bounds(problem, max_dets)
+
+
+SURE = (1, 0, FAR)
+"""Gold that is found last: what stands above it moves AP."""
+
+
+def test_bounds_hold_where_two_gold_boxes_compete_for_the_tied() -> None:
+    # Both tied boxes win only around the low one, but fit the tall one better, and a higher score has taken that.
+    low, tied = (0.0, 0.0, 100.0, 54.0), (0.0, 0.0, 100.0, 90.0)
+    taker = (0, 0, (0.0, 5.0, 100.0, 95.0), 1.0)
+    guesses = guesses_of([taker, (0, 0, tied, 0.5), (0, 0, tied, 0.5), (*SURE, 0.25)])
+    within_bounds((truth_of([(0, 0, A), (0, 0, low), SURE]), guesses, 1), 100)
+
+
+@pytest.mark.parametrize("kind", ["crowd", "lost"])
+def test_bounds_hold_where_the_tied_find_gold_that_does_not_count(kind: str) -> None:
+    gold = replace(truth_of([(0, 0, A), SURE]), **{kind: np.array([True, False])})
+    guesses = guesses_of([(0, 0, A, 1.0), (0, 0, A, 1.0), (*SURE, 0.25)])
+    found = within_bounds((gold, guesses, 1), 100)
+    assert found["AP"][1] == pytest.approx(1 if kind == "crowd" else 51 / 101)
+
+
+def test_bounds_hold_where_a_crowd_absorbs_the_tied() -> None:
+    gold = truth_of([(0, 0, (0.0, 0.0, 100.0, 60.0)), (0, 0, (0.0, 0.0, 220.0, 100.0)), SURE])
+    guesses = guesses_of([(0, 0, A, 1.0), (0, 0, A, 1.0), (*SURE, 0.25)])
+    within_bounds((replace(gold, crowd=np.array([False, True, False])), guesses, 1), 100)
 
 
 @pytest.mark.parametrize("max_dets", [3, 100])
@@ -281,15 +324,16 @@ def test_bounds_are_the_metric_where_scores_differ(max_dets: int) -> None:
 
 
 def test_bounds_are_reached_by_single_gold_boxes() -> None:
-    """One box right, one wrong, one repeated: at IoU 1 the threshold has no say, and both bounds are real."""
-    truth = truth_of([(image, image % 2, A) for image in range(6)])
-    rows = [(image, label, A, 1.0) for image in range(6) for label in (0, 1, image % 2)]
-    guesses = guesses_of([*rows, (6, 0, A, 1.0)])
-    found = bounds(truth, guesses, 2)
-    for rule, value in zip(("wrong", "right"), found["AP"], strict=True):
-        assert nms_ap(truth, guesses, 2, rule).numbers["AP"] == pytest.approx(value, abs=1e-12)
-    assert found["AP"][0] == 0
-    assert found["AP"][1] > 0.9
+    """Two boxes right and two wrong: at IoU 1 the threshold has no say, and both bounds are what a rule gives."""
+    gold = [(image, image % 2, A) for image in range(6)]
+    rows = [(image, label, A, 1.0) for image in range(6) for label in (0, 1, 1, 0)]
+    sure = [(image, label, FAR) for image in (6, 7) for label in (0, 1)]
+    found = [(*row, 0.5) for row in sure if sum(row[:2]) != 7]
+    truth, guesses = truth_of(gold + sure), guesses_of([*rows, (8, 0, A, 1.0), *found])
+    low, high = bounds(truth, guesses, 2)["AP"]
+    assert nms_ap(truth, guesses, 2, "wrong").numbers["AP"] == low
+    assert nms_ap(truth, guesses, 2, "right").numbers["AP"] == high
+    assert 0 < low < 0.5 < high < 1
 
 
 def test_2000_images_of_20_boxes_take_well_under_a_second() -> None:

@@ -97,3 +97,37 @@ def test_odd_boxes_are_kept_and_counted(coco_folder):
     read_again = read(path)
     assert len(read_again.boxes) == 4
     assert read_again.warnings == {"gold boxes without size": 1, "gold boxes overrunning the image": 1}
+
+
+def test_class_names_keep_case_and_spaces(coco_folder):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    names = ["Q", "q", "o", "o ", '"t"']
+    data["categories"] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+    path.write_text(json.dumps(data))
+    assert read(path)[0].queries == tuple(names)
+
+
+@pytest.mark.parametrize("supercategory", ["None", "", None, "things"])
+def test_a_category_zero_of_another_supercategory_stays(coco_folder, supercategory):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    data["categories"][0]["supercategory"] = supercategory
+    path.write_text(json.dumps(data))
+    assert read(path)[0].queries == ("things", "dog", "cat")
+
+
+def test_options_are_refused(coco_folder):
+    with pytest.raises(Vr1benchError, match=r"unknown field `boxes`.*the reader knows: none"):
+        READERS["coco"](Files(coco_folder / "gold.json", coco_folder, {"boxes": "xywh"}))
+
+
+def test_every_set_of_the_registry(shared_data):
+    """The class names of the real ODinW files are the registry's (chess is none of the 13: its file's own stand)."""
+    found = sorted((shared_data / "odinw").rglob("annotations_without_background.json"))
+    found += sorted((shared_data / "odinw").rglob("*_annotations_without_background.json"))
+    registry = json.loads((shared_data / "odinw_registry.json").read_text())["odinw_13"]
+    known = {tuple(row["name"] for row in entry["override_category"]) for entry in registry.values()}
+    names = {path: read(path)[0].queries for path in found if "ChessPieces" not in path.parts}
+    assert len(names) == 13
+    assert set(names.values()) <= known

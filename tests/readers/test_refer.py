@@ -18,11 +18,11 @@ ROW = {
 }  # the published row of VLM-R1 issue 11, the fields that are read
 
 
-def read(tmp_path, rows):
+def read(tmp_path, rows, **options):
     path = tmp_path / "rec" / "refcoco_val.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(rows))
-    return READERS["rec"](Files(path, path.parent / ".."))
+    return READERS["rec"](Files(path, path.parent / "..", options))
 
 
 def test_rows_in_file_order(tmp_path):
@@ -58,3 +58,23 @@ def test_refused(tmp_path, change, words):
 def test_refused_files(tmp_path, rows, words):
     with pytest.raises(Vr1benchError, match=words):
         read(tmp_path, rows)
+
+
+def test_the_internvl_edition_is_told_by_its_scale(tmp_path):
+    scaled = {**ROW, "solution": [243, 468, 557, 745]}  # the published row's own normalized_solution
+    plain, told = read(tmp_path, [ROW])[0], read(tmp_path, [scaled], scale=1000)[0]
+    assert told.gold.boxes == pytest.approx(plain.gold.boxes, abs=0.7)  # a thousandth of 640 px
+    assert told.gold.areas[0] == pytest.approx((557 - 243) * 0.427 * (745 - 468) * 0.64)
+    # nothing is guessed: without the option the same numbers are pixels
+    assert read(tmp_path, [scaled])[0].gold.boxes.tolist() == [[243, 468, 557, 745]]
+
+
+def test_a_scale_that_the_values_exceed(tmp_path):
+    with pytest.raises(Vr1benchError, match=r"rows\[1\]: expected solution within 0\.\.1000, as `scale = 1000` says"):
+        read(tmp_path, [ROW, {**ROW, "solution": [0, 0, 1000.5, 3]}], scale=1000)
+
+
+@pytest.mark.parametrize("options", [{"scale": 999}, {"scale": "1000"}, {"skale": 1000}])
+def test_unknown_options(tmp_path, options):
+    with pytest.raises(Vr1benchError, match="the reader knows: scale"):
+        read(tmp_path, [ROW], **options)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vr1bench.audit.table import Table, twice
 from vr1bench.families.frames import Frame
+from vr1bench.families.inputs import SmartResize
 from vr1bench.types import Floats, Ints
 
 
@@ -40,11 +41,14 @@ class Reading(NamedTuple):
 OTHERS = (
     ("original pixels", Frame(of="original")),
     ("fed pixels", Frame(of="fed")),
+    ("resized pixels 28", Frame(of="fed")),
+    ("resized pixels 32", Frame(of="fed")),
     ("fractions", Frame(of="grid", extent=1)),
     ("percent", Frame(of="grid", extent=100)),
     ("thousandths", Frame(of="grid", extent=1000)),
 )
-"""Readings tried beside the family's own; grids to 999 and 1023 lie too near to 1000 to need their own."""
+"""Readings tried beside the family's own. Whatever it is fed, Qwen's resizes to multiples of 28 and 32 are tried; grids
+to 999 and 1023 lie too near to 1000 to need their own."""
 
 
 def readings_of(own: Frame, table: Table) -> list[Reading]:
@@ -52,7 +56,8 @@ def readings_of(own: Frame, table: Table) -> list[Reading]:
     sizes = list(zip(table.size.tolist(), table.fed.tolist(), strict=True))
 
     def reading(name: str, words: str, frame: Frame, swapped: bool = False) -> Reading:
-        rows = np.array([frame.placing((w, h), (fw, fh))[:4] for (w, h), (fw, fh) in sizes])
+        factor = int(name.rpartition(" ")[2]) if name.startswith("resized") else 0
+        rows = np.array([frame.placing((w, h), _resized(w, h, factor) or (fw, fh))[:4] for (w, h), (fw, fh) in sizes])
         return Reading(name, words, rows[:, :2], rows[:, 2:], swapped)
 
     found = [reading("own frame", words_of(own), own)]
@@ -63,6 +68,14 @@ def readings_of(own: Frame, table: Table) -> list[Reading]:
         reading("swapped thousandths", f"{words_of(thousandths)} with x and y swapped", thousandths, swapped=True),
     ]
     return found
+
+
+def _resized(width: float, height: float, factor: int) -> tuple[int, int] | None:
+    """The size that Qwen's processors feed by themselves; None without a factor, or where they refuse the image."""
+    try:
+        return SmartResize(factor=factor).fed_size(int(width), int(height), None) if factor else None
+    except ValueError:
+        return None
 
 
 def words_of(frame: Frame) -> str:

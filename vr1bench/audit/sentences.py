@@ -10,6 +10,8 @@ from vr1bench.families import Family
 from vr1bench.families.frames import Frame
 from vr1bench.types import Floats
 
+RESIZED = ("resized pixels 28", "resized pixels 32", "fitted pixel budget", "fitted scale")
+"""Readings in which an image was fed at some other size."""
 MIN_SHARE = 0.05
 """Part of the boxes that makes an observation: single wild boxes are the model's, many are the frame's."""
 MIN_BOXES = 3
@@ -94,10 +96,22 @@ def _cause(frame: Frame, name: str) -> str:
         return "x and y swapped" + (", so another family" if name != "x and y swapped" else "")
     if name == "fractions":
         return "fractions instead of pixels or grid numbers, so another family"
-    if frame.of == "original" and name in ("fed pixels", "fitted pixel budget", "fitted scale"):
+    if frame.of == "original" and name in (
+        "fed pixels",
+        "resized pixels 28",
+        "resized pixels 32",
+        "fitted pixel budget",
+        "fitted scale",
+    ):
         return "the resize was not undone: the numbers count pixels of the resized image"
     if frame.of == "fed" and name == "original pixels":
         return "the resize was already undone, a pixel budget that leaves images as they are, or another family"
-    if frame.of == "fed" and name in ("fitted pixel budget", "fitted grid", "fitted scale"):
+    if frame.of == "fed" and name in (
+        "resized pixels 28",
+        "resized pixels 32",
+        "fitted pixel budget",
+        "fitted grid",
+        "fitted scale",
+    ):
         return "the pixel budget: the model was fed another size than assumed"
     return "another family"

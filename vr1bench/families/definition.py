@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,10 @@ class FamilyDefinition(FrozenModel):
         if not all(fed):
             fed = self.fed_size(*size, request.pixels)
         reading = self.grammar.read(completion.text[start:end], located=bool(completion.tokens))
-        return prediction(completion, request, reading, self.frame, fed, (start, end))
+        read = prediction(completion, request, reading, self.frame, fed, (start, end))
+        if read.points is None or self.pointing:
+            return read
+        return replace(read, broken={**read.broken, "point instead of box": len(read.points)})
 
 
 def read_family(path: Path) -> FamilyDefinition:

@@ -58,11 +58,6 @@ class Placing(NamedTuple):
             found += (left, top, right, bottom)
         return found, defects, clipped
 
-    def point(self, x: float, y: float) -> tuple[float, float]:
-        """A point in pixels, clipped to the image."""
-        x, y = x * self.scale_x + self.shift_x, y * self.scale_y + self.shift_y
-        return min(max(x, 0.0), self.width), min(max(y, 0.0), self.height)
-
 
 class Frame(FrozenModel):
     """What a family's numbers count.
@@ -81,8 +76,8 @@ class Frame(FrozenModel):
     of: Literal["original", "fed", "grid", "square"]
     extent: float | None = Field(default=None, gt=0)
     offset: float = 0.0
-    decimals: int | None = 0
-    highest: float | None = None
+    decimals: int | None = Field(default=0, ge=0, le=12)
+    highest: float | None = Field(default=None, gt=0)
     pad: Literal["center", "corner"] = "center"
     source: str = ""
 

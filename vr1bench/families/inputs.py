@@ -6,7 +6,7 @@ import math
 from functools import cache
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vr1bench.types import FrozenModel, PixelBudget
 
@@ -59,9 +59,15 @@ class SmartResize(Rule):
 
     rule: Literal["smart_resize"] = "smart_resize"
     factor: int = Field(gt=0)
-    min_pixels: int = PixelBudget().min_pixels
-    max_pixels: int = PixelBudget().max_pixels
+    min_pixels: int = Field(default=PixelBudget().min_pixels, gt=0)
+    max_pixels: int = Field(default=PixelBudget().max_pixels, gt=0)
     enlarge: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SmartResize:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self
 
     @property
     def pixels(self) -> PixelBudget:
@@ -109,7 +115,7 @@ class Square(Rule):
 
     rule: Literal["square"] = "square"
     side: int = Field(gt=0)
-    tokens: int | None = None
+    tokens: int | None = Field(default=None, gt=0)
 
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> Size:
         """(side, side)."""
@@ -139,6 +145,12 @@ class Tiles(Rule):
     most: int = Field(gt=0)
     tokens: int = Field(gt=0)
     thumbnail: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Tiles:
+        if self.least > self.most:
+            raise ValueError(f"least {self.least} is above most {self.most}")
+        return self
 
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> Size:
         """(width, height) in pixels of the grid; of two grids as near, the larger while the image fills half of it."""
@@ -207,6 +219,12 @@ class OverlappingTiles(Rule):
     margin: int = Field(ge=0)
     most: int = Field(gt=0)
     tokens: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> OverlappingTiles:
+        if 2 * self.margin >= self.tile:
+            raise ValueError(f"margin {self.margin} leaves nothing of a tile of {self.tile}")
+        return self
 
     def fed_size(self, width: int, height: int, pixels: PixelBudget | None) -> Size:
         """(width, height) in pixels of the grid."""

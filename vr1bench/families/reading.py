@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
@@ -36,21 +37,40 @@ from vr1bench.types import (
 Span = tuple[int, int]
 Point = tuple[tuple[float, ...], str | None]
 
-THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-THINK_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-ENDED = re.compile(r"</(?:think|thinking|answer)>\s*$", re.IGNORECASE)
+THINK_END = re.compile(r"</think(?:ing)?>|</reasoning>|◁/think▷|<\|end_of_thought\|>", re.IGNORECASE)
+THINK_BEGIN = re.compile(r"\s*(?:<think(?:ing)?>|<reasoning>|◁think▷|<\|begin_of_thought\|>)", re.IGNORECASE)
+ENDED = re.compile(rf"(?:{THINK_END.pattern}|</answer>)\s*$", re.IGNORECASE)
 """The end of an answer that was begun and left empty."""
 ANSWER = re.compile(r"<answer>", re.IGNORECASE)
 ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
-REFUSAL = re.compile(r"\b(?:i(?:'m| am) (?:sorry|unable)|i (?:can(?:not|'t)|am not able to)|as an ai)\b", re.IGNORECASE)
-ABSENCE = re.compile(
-    r"^\W*no\b|\b(?:none|nothing|no such|no (?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|"
-    r"there (?:is|are) no|not (?:present|visible|found|in the image)|does not (?:appear|exist|contain)|"
-    r"(?:can ?not|can't|could not|couldn't|do not|don't|did not|didn't) (?:see|find|detect|locate|identify)|"
-    r"no [\w -]{1,60}? (?:is|are|was|were) (?:present|visible|found|detected))\b|"
-    r"(?:is|are|was|were)n['’]t (?:present|visible|found|in the image)\b|没有|不存在|未(?:发现|检测到|找到)|找不到|^无",
+REFUSAL = re.compile(
+    r"\b(?:as an ai|i(?:'m| am) sorry, (?:but )?i (?:can(?:not|'t)|am (?:not able|unable)|'m (?:not able|unable))|"
+    r"(?:can(?:not|'t)|not able to|unable to) "
+    r"(?:help|assist|comply|provide|process|view|analy[sz]e|answer|identify people)|"
+    r"no coordinates (?:that )?i can|(?:do not|don't|cannot|can't) see (?:an|the|any) image|"
+    r"please (?:provide|upload))\b|抱歉|无法(?:回答|提供|协助)",
     re.IGNORECASE,
 )
+ABSENCE = re.compile(
+    r"^\W*(?:no\b(?! problem| worries)|n/?a\W*$|unable to (?:detect|find|locate)|keine?\b|aucune?\b|ningun[oa]?\b|"
+    r"nessun|nenhum|нет\b|なし|없)|\b(?:none|nothing(?! else)|no such|"
+    r"no (?:\w+ ){0,3}?(?:objects?|instances?|targets?|items?|matches)|there (?:is|are) no|"
+    r"not (?:present|visible|found|in the image)|(?:does not|doesn't) (?:appear|exist|contain|show)|"
+    r"(?:can ?not|can't|could not|couldn't|do not|don't|did not|didn't) (?:see|find|detect|locate|identify)|"
+    r"no [\w -]{1,60}? (?:is|are|was|were) (?:present|visible|found|detected))\b|"
+    r"\wn't (?:present|visible|found|in the image)\b|"
+    r"没有|不存在|未(?:发现|检测到|找到)|找不到|^无|いません|ありません|見つかりません|찾을 수 없",
+    re.IGNORECASE,
+)
+CARRIER = re.compile(
+    r"(?:^|\b(?:is|are|at|in|here|located|found|positions?|locations?|coordinates?|box(?:es)?|answer|regions?|objects?|"
+    r"it|this|that|sure|yes|follows|of|as|by))\W*$",
+    re.IGNORECASE,
+)
+"""Words that lead to a box without naming what is in it."""
+NEGATED = re.compile(r"\b(?:no|not an?|without|isn't an?|aren't any)(?: \w+)?$")
+WORD_EDGE = r"[^\W\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+"""A word character that a name may not touch: scripts without spaces between words have none."""
 EDGES = " \t\r\n,;:.[](){}*`"
 """What may stand around a name in running text."""
 LONGEST_NAME = 300
@@ -114,10 +134,12 @@ def answer_span(text: str) -> Span:
 
     Thinking that never ends holds no answer: an empty span at the end of the text.
     """
-    folded = text.casefold() if "<" in text else ""  # many answers have tags, few have these
-    if "think>" not in folded and "thinking>" not in folded and "answer>" not in folded:
+    folded = text.casefold() if "<" in text or "◁" in text else ""  # many answers have tags, few have these
+    if not any(tag in folded for tag in ("think", "answer>", "reasoning>", "thought|>")):
         return 0, len(text)
     start = max((match.end() for match in THINK_END.finditer(text)), default=0)
+    if not text[start:].strip():  # <answer> inside of the thinking, which ends the text
+        start = 0 if ANSWER.search(text) else start
     begin = max((match.end() for match in ANSWER.finditer(text, start)), default=0)
     if not begin:
         thinking = start == 0 and THINK_BEGIN.match(text)
@@ -128,7 +150,7 @@ def answer_span(text: str) -> Span:
 @lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """A name without case, separators and surrounding punctuation: `No-Mask` and `no mask` fold alike."""
-    return re.sub(r"[\s_-]+", " ", name.casefold()).strip(" .,;:'\"")
+    return re.sub(r"[\s_-]+", " ", normalize("NFC", name).casefold()).strip(" .,;:'\"")
 
 
 class Names:
@@ -142,13 +164,14 @@ class Names:
             self.folded[fold(query)] = None if fold(query) in self.folded else query
         longest_first = sorted((name for name in self.folded if name), key=len, reverse=True)
         words = "|".join(re.escape(name) for name in longest_first)
-        self.mention = re.compile(rf"(?<!\w)({words})(?:e?s)?(?!\w)") if words else None
+        self.mention = re.compile(rf"(?<!{WORD_EDGE})({words})(?:e?s)?(?!{WORD_EDGE})") if words else None
 
     def find(self, label: str | None, loose: bool) -> str | None:
         """The name as the benchmark spells it; None where the label is none of those asked.
 
         An exact match wins (boggleBoards has both `Q` and `q`), then a folded one where only one name folds so; in
-        running text, the last mention. Where one name was asked, a box without a label is that one's.
+        running text, the last mention that is not denied. Where one name was asked, a box without a label is that
+        one's, and so is one behind words that name nothing ("it is located at").
         """
         if label is None:
             return self.only
@@ -157,11 +180,17 @@ class Names:
         if not loose:
             return self.folded.get(fold(label))
         words = label.strip(EDGES)
-        return self.exact.get(words) or self.folded.get(fold(words)) or self._mentioned(label) or self.only
+        name = self.exact.get(words) or self.folded.get(fold(words)) or self._mentioned(label)
+        return name or (self.only if CARRIER.search(words[-200:]) else None)
 
     def _mentioned(self, words: str) -> str | None:
-        found = self.mention.findall(fold(words)) if self.mention else None
-        return self.folded[found[-1]] if found else None
+        text = fold(words)
+        found = [
+            self.folded[match[1]]
+            for match in (self.mention.finditer(text) if self.mention else ())
+            if not NEGATED.search(text[max(0, match.start() - 40) : match.start()].rstrip())
+        ]
+        return found[-1] if found else None
 
 
 @lru_cache(maxsize=256)
@@ -223,9 +252,12 @@ def prediction(
         reading.broken.update(defects.values())
         reading.keep([row for row in range(len(reading.numbers)) if row not in defects])
     names = names_of(request.queries)
-    points = _points(reading, names, placing) if reading.points else None
     count = len(reading.numbers)
-    status = _status(completion, request, reading, count + (len(points) if points else 0), answer)
+    finite = sum(all(map(math.isfinite, numbers)) for numbers, _ in reading.points)
+    if finite < len(reading.points):
+        reading.broken["non-finite"] += len(reading.points) - finite
+    status = _status(completion, request, reading, count + finite, answer)
+    points = _points(reading, names, placing) if finite else None
     if clipped:
         reading.broken["clipped"] += clipped
     labels, unknown = _named(reading.labels, reading.loose, names)
@@ -272,11 +304,13 @@ def _duplicates(numbers: Sequence[tuple[float, ...]], labels: Sequence[str]) -> 
 
 
 def _points(reading: Reading, names: Names, placing: Placing) -> Points:
-    """The finite points in pixels; the others are counted as broken."""
+    """The finite points in pixels; those that had to be clipped are counted."""
     kept = [(numbers, label) for numbers, label in reading.points if all(map(math.isfinite, numbers))]
-    if len(kept) < len(reading.points):
-        reading.broken["non-finite"] += len(reading.points) - len(kept)
-    xy = np.array([placing.point(*numbers) for numbers, _ in kept], dtype=np.float64).reshape(-1, 2)
+    # A point is placed as a box without size, so that points past the edge are clipped and counted like boxes.
+    rows, _, clipped = placing.boxes([(*numbers, *numbers) for numbers, _ in kept])
+    xy = np.array(rows, dtype=np.float64).reshape(-1, 4)[:, :2]
+    if clipped:
+        reading.broken["clipped"] += clipped
     labels, unknown = _named([label for _, label in kept], (), names)
     return Points(xy, labels_of(labels), unknown)
 
@@ -299,11 +333,12 @@ def _status(completion: Completion, request: Request, reading: Reading, kept: in
 
 def _in_words(words: str, queries: Sequence[str]) -> Status:
     """What an answer without any box says."""
+    words = words.replace("’", "'")
     for query in queries:  # "nothing" may be part of a phrase that was asked for
         words = words.replace(query, "") if query else words
-    if ABSENCE.search(words):
-        return Status.NONE
-    return Status.REFUSED if REFUSAL.search(words) else Status.MALFORMED
+    if REFUSAL.search(words):
+        return Status.REFUSED
+    return Status.NONE if ABSENCE.search(words) else Status.MALFORMED
 
 
 def plain_number(value: float) -> int | float:

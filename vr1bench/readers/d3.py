@@ -5,6 +5,10 @@ an image is asked for is not in it: by default (intra-scenario) those of the ima
 `d3_pkl/images.pkl` (`{image id: {group_id, ...}}`) and `d3_pkl/groups.pkl` (`{group id: {inner_sent_id: [...], ...}}`);
 inter-scenario asks all of them (shikras/d-cube, `doc.md` and `d_cube/d3.py:get_sent_ids`, which mmdetection's
 `mmdet/datasets/dod.py` follows). The sentences stand in the order of their ids.
+
+The JSON is what `d_cube/d3.py:convert2coco` writes: image and annotation ids begin at 0, and by its default it holds of
+each box only the sentences of the image's own group. Whether the published files do was not seen; boxes that nobody is
+asked for are counted.
 """
 
 from __future__ import annotations
@@ -79,7 +83,8 @@ def _sentences_by_image(folder: Path) -> tuple[Mapping[int, list[int]], str]:
     for image_id, row in images.items():
         if row.group_id not in groups:
             raise Vr1benchError(
-                f"{images_path}: image {image_id} names group {row.group_id}, which {groups_path} lacks"
+                f"{images_path}: image {image_id} names group {row.group_id}; expected one that {groups_path} holds: "
+                "fetch both from one release"
             )
     sentences = {group_id: sorted(set(group.inner_sent_id)) for group_id, group in groups.items()}
     return {i: sentences[row.group_id] for i, row in images.items()}, images_sha256 + groups_sha256

@@ -160,15 +160,18 @@ def read_boxes(path: Path, values: Sequence[Box], corners: Corners, rows: str, w
     return boxes
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a file name is no path below a folder: empty, absolute, or climbing out with `..`."""
+    return not name or name.startswith("/") or "\0" in name or ".." in Path(name).parts
+
+
 def refuse_names(path: Path, names: Sequence[str], rows: str, folder: Path) -> None:
     """Refuses a file that names images outside of its folder, or nothing.
 
     Raises:
         Vr1benchError: A name is empty, absolute, or climbs out with `..`.
     """
-    bad = np.array(
-        [not name or name.startswith("/") or "\0" in name or ".." in Path(name).parts for name in names], np.bool_
-    )
+    bad = np.array([leaves_folder(name) for name in names], np.bool_)
     refuse(path, bad, rows, f"an image's file name that does not leave the folder {folder}", names)
 
 

@@ -35,9 +35,10 @@ def upright_size(picture: Path | bytes, where: str = "") -> tuple[Size, str]:
     where = where or str(picture)
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-            width, height = image.size
-            sideways = image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
-            kind = image.format or ""
+            (width, height), kind = image.size, image.format or ""
+            # Pillow decodes a whole PNG to look for an orientation behind its pixels
+            known = kind != "PNG" or "exif" in image.info
+            sideways = known and image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
     except FileNotFoundError as error:
         raise ImageError(
             f"image {where}: no such file; its size is read from it, since the annotations do not say it: is the data "
@@ -47,7 +48,7 @@ def upright_size(picture: Path | bytes, where: str = "") -> tuple[Size, str]:
         raise ImageError(
             f"image {where}: no picture ({type(error).__name__}: {error}); fetch the file again"
         ) from error
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS:  # Pillow refuses from there on itself, unless somebody told it not to
         raise ImageError(f"image {where}: {width}x{height} pixels; expected at most {MAX_PIXELS} in all")
     return ((height, width) if sideways else (width, height)), kind
 

@@ -2,12 +2,15 @@
 
 The same column `bbox` is xywh in one and xyxy in the other, so the split's options say which:
 
-| hub id | reader | options | from |
-|---|---|---|---|
-| lmms-lab/RefCOCO, RefCOCOplus, RefCOCOg (now lmms-lab-encoder) | rec-rows | `boxes = "xywh"` | card; lmms-eval `refcoco/utils_rec.py` |
-| jxu124/refcoco, refcocoplus, refcocog | rec-rows | `boxes = "xyxy"` | card; huggingface/cookbook on that set |
-| kcz358/ODinW-13 | detect-rows | `dataset = "Aquarium"`, `boxes = "xyxy"` | lmms-eval `odinw13/utils.py` |
-| JefferyZhan/Vision-R1-Data | vision-r1 | | jefferyZhan/Griffon `Vision-R1/vision_r1/visionr1_qwen.py` |
+| hub id | reader | options |
+|---|---|---|
+| lmms-lab/RefCOCO, RefCOCOplus, RefCOCOg (now lmms-lab-encoder) | rec-rows | `boxes = "xywh"` |
+| jxu124/refcoco, refcocoplus, refcocog | rec-rows | `boxes = "xyxy"` |
+| kcz358/ODinW-13 | detect-rows | `dataset = "Aquarium"` |
+| JefferyZhan/Vision-R1-Data | vision-r1 | |
+
+Sources: the cards; EvolvingLMMs-Lab/lmms-eval `lmms_eval/tasks/refcoco/utils_rec.py` and `odinw13/utils.py`; Hugging
+Face's cookbook on jxu124/refcoco; jefferyZhan/Griffon `Vision-R1/vision_r1/visionr1_qwen.py`.
 
 Pictures inside a table are laid out once as files in `<table>.images` beside it, named by their content: engines read
 files, and a journal's keys count a picture by its name.
@@ -21,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from vr1bench.boxes import area
@@ -34,10 +38,10 @@ from vr1bench.readers.files import (
     Side,
     converted,
     decoded,
+    leaves_folder,
     odd_boxes,
     read_boxes,
     read_options,
-    refuse_names,
 )
 from vr1bench.readers.pictures import Album, Size, upright_size
 from vr1bench.readers.refer import Phrases, referring
@@ -73,7 +77,7 @@ class DetectionOptions(Options):
 class Picture(Row):
     """The hub's image column: a file's bytes, or where it lies."""
 
-    bytes: bytes | None = None
+    data: bytes | None = msgspec.field(default=None, name="bytes")
     path: str | None = None
 
 
@@ -90,7 +94,7 @@ class Pictured(Row):
     @property
     def inside(self) -> bytes | None:
         """The picture's bytes, if the table holds them."""
-        return self.image.bytes if isinstance(self.image, Picture) else None
+        return self.image.data if isinstance(self.image, Picture) else None
 
     @property
     def name(self) -> str:
@@ -133,7 +137,7 @@ class VisionR1Row(Pictured, kw_only=True):
     target_id_maps: str
 
 
-class Size2(Row):
+class ImageRecord(Row):
     """What counts of jxu124's `raw_image_info`, COCO's record of the image."""
 
     width: Side
@@ -239,7 +243,7 @@ def _rows(table: Table, kind: type[R]) -> Iterator[tuple[R, str]]:
     columns = kind.__struct_fields__
     for place, values in enumerate(table.rows(columns)):
         where = f"{table.path}: row {place}"
-        yield converted(values, kind, where, strict=False), where
+        yield converted(values, kind, where, strict=kind is not VisionR1Row), where
 
 
 def _wanted(path: Path, told: SentenceOptions) -> set[int] | None:
@@ -283,11 +287,15 @@ class _Shelf:
         self.sizes += [size] * times
 
     def _outside(self, row: Pictured, where: str) -> tuple[str, Size]:
-        refuse_names(self.table.path, [row.name], f"{where}: image ", self._images)
+        if leaves_folder(row.name):
+            raise Vr1benchError(
+                f"{where}: expected an image's file name that does not leave the folder {self._images}, got "
+                f"{row.name!r}; repair the table"
+            )
         if row.width and row.height:
             return row.name, (row.width, row.height)
         if row.raw_image_info:
-            told = decoded(row.raw_image_info.encode(), Size2, f"{where}: raw_image_info")
+            told = decoded(row.raw_image_info.encode(), ImageRecord, f"{where}: raw_image_info")
             return row.name, (told.width, told.height)
         if row.name not in self._known:
             self._known[row.name] = upright_size(self._images / row.name)[0]

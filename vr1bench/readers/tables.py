@@ -129,6 +129,5 @@ def _batches(ipc: Any, pa: Any, file: Any) -> Iterator[Any]:  # noqa: ANN401  py
     try:
         yield from ipc.open_stream(file)
     except pa.ArrowInvalid:
-        file.seek(0)
         table = ipc.open_file(file)
         yield from (table.get_batch(i) for i in range(table.num_record_batches))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -39,6 +40,7 @@ LENIENT = json.JSONDecoder(strict=False)
 Entry = tuple[str | None, Any, int]
 """A label, what should be its box (None where there is none), and how many numbers that should have."""
 
+FENCE_BEGIN = re.compile(r"```[a-zA-Z0-9]*+[ \t]*+\n")
 FENCE = re.compile(r"```[a-zA-Z0-9]*+[ \t]*+\n?(.*?)(?:```|\Z)", re.DOTALL)
 INSIDE = r'[^{}"]++|"(?:[^"\\]|\\.){0,2000}+"'
 FLAT_OBJECT = re.compile(rf"\{{(?:{INSIDE}){{0,64}}+\}}", re.DOTALL)
@@ -53,6 +55,7 @@ COMMENT = re.compile(r"(?<!/)//[^\n\"]*+$", re.MULTILINE)
 LONG_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)")
+NUMERIC = re.compile(rf"\s*+{NUMBER}\s*+")
 SEPARATOR = r"(?:\s*+,\s*+|\s++)"
 FOUR = SEPARATOR.join([NUMBER] * 4)
 BARE_BOX = re.compile(rf"(?:[\[({{<‹]|<bbox>)\s*+{FOUR}\s*+(?:[\])}}>›]|</bbox>)")
@@ -141,7 +144,7 @@ JSON = JsonGrammar(kind="json")
 
 def _structured(text: str) -> Reading:
     """Any valid JSON, else pieces; inside of fences first."""
-    if '{\\"' in text:  # JSON inside of a JSON string; a space for each backslash keeps the places
+    if '{\\"' in text and '{"' not in text:  # JSON inside of a JSON string; a space for each backslash keeps the places
         text = ESCAPED_END.sub('" ', text).replace('\\"', ' "')
     body = _fenced(text)
     reading = _read_body(body)
@@ -171,7 +174,8 @@ def _only_fence(text: str) -> tuple[int, int]:
     first = text.find("```")
     if first < 0:
         return 0, len(text)
-    begin = text.find("\n", first) + 1
+    opening = FENCE_BEGIN.match(text, first)
+    begin = opening.end() if opening else 0
     second = text.find("```", first + 3)
     end = len(text) if second < 0 else second
     return (begin, end) if 0 < begin <= end and text.find("```", end + 3) < 0 else (0, 0)
@@ -219,8 +223,10 @@ def _values(body: str) -> list[tuple[Any, Span]] | None:
             value, place = decoder.raw_decode(body, match.start())
         except (ValueError, RecursionError):
             return None
-        if _holds_box(value) or _says_nothing(value):
+        if _holds_box(value):
             values.append((value, (match.start(), place)))
+        elif not values and _says_nothing(value):
+            values.append((None, (0, 0)))
     return values
 
 
@@ -331,7 +337,7 @@ def _object_entries(mapping: dict[str, Any], depth: int) -> Iterator[Entry]:
         yield None, None, 4
     for name, value in holders.items():
         for row in [value] if isinstance(value, dict) or _is_numbers(value) else cast("list[Any]", value):
-            yield from [(name, row, 4)] if _is_numbers(row) else _entries(row, depth + 1)
+            yield from [(str(name), row, 4)] if _is_numbers(row) else _entries(row, depth + 1)
 
 
 def _label(value: Any) -> str | None:  # noqa: ANN401  any JSON
@@ -358,12 +364,12 @@ def _number(value: Any) -> float | None:  # noqa: ANN401  any JSON
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value) if abs(value) < 1e300 else float("inf")
-    if isinstance(value, str):
         try:
             return float(value)
-        except ValueError:
-            return None
+        except OverflowError:  # an int of 400 digits
+            return float("inf")
+    if isinstance(value, str):
+        return float(value) if NUMERIC.fullmatch(value) else None  # Python's own float() reads more: "1_0"
     return None
 
 
@@ -429,7 +435,8 @@ def _tolerant(text: str, *, mend: bool) -> Any:  # noqa: ANN401  any JSON
         except (ValueError, RecursionError):
             pass
         try:
-            return ast.literal_eval(candidate)
+            with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+                return ast.literal_eval(candidate)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     return None
@@ -437,7 +444,7 @@ def _tolerant(text: str, *, mend: bool) -> Any:  # noqa: ANN401  any JSON
 
 def _mended(text: str) -> str:
     closed = text.rfind("*/") + 2 if "*/" in text else 0
-    plain = COMMENT.sub("", LONG_COMMENT.sub("", text[:closed]) + text[closed:])
+    plain = COMMENT.sub("", LONG_COMMENT.sub(" ", text[:closed]) + text[closed:])
     return BARE_KEY.sub(r'\1"\2"\3', TRAILING_COMMA.sub(r"\1", plain))
 
 

@@ -76,7 +76,7 @@ def _coords(text: str) -> list[tuple[float, float] | None]:
     """Points of Molmo2's list: frames apart by ";" or tab, each an image number and then id, x, y; None for a rest."""
     match = COORDS.search(text)
     rows: list[tuple[float, float] | None] = []
-    for frame in re.split(r"[;\t]", match[1]) if match else ():
+    for frame in re.split(r"[;:,\t]", match[1]) if match else ():
         numbers = [float(number) for number in re.findall(NUMBER, frame)][1:]
         rows += [(x, y) for x, y in zip(numbers[1::3], numbers[2::3], strict=False)]
         if len(numbers) % 3 or not numbers:

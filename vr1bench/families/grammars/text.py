@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
@@ -28,6 +29,8 @@ CONTINUES = re.compile(r"[\s,;:&.\"'`*\[\](){}-]*+(?:and\b)?+[\s,;:&.\"'`*\[\]()
 OPEN_TAG = re.compile(r"<[^<>\s]{0,60}\Z")
 TAG = re.compile(r"<[^<>]*>")
 JSON_KEY = re.compile(r"[\"'](?:bbox|box|bbox_2d|box_2d)[\"']\s*+:")
+POLYGON = "\0"
+"""Stands in place of a polygon's characters."""
 WORDS_BEFORE = 300
 """Characters of running text in front of a box that are searched for a name: a sentence, not the page."""
 
@@ -46,6 +49,7 @@ class TextGrammar(FrozenModel):
         tags: More tokens that may stand around labels and boxes and mean nothing by themselves.
         several: Between two boxes inside one pair of brackets, where they share it: `[1,2,3,4;5,6,7,8]`.
         alone: Four numbers are a box only where no fifth follows or precedes them: a polygon is none.
+        polygon: The tags around a polygon, whose numbers are no box.
         running: Labels stand in running text: the last name mentioned in front of a box is its label.
         columns: Cells in a row of the patch grid.
     """
@@ -59,6 +63,7 @@ class TextGrammar(FrozenModel):
     tags: tuple[str, ...] = ()
     several: str = ""
     alone: bool = False
+    polygon: tuple[str, str] | None = None
     running: bool = False
     columns: int = Field(default=0, ge=0)
 
@@ -82,14 +87,19 @@ class TextGrammar(FrozenModel):
 
     def read(self, text: str, located: bool = False) -> Reading:
         """Items of an answer; their places count in `text`, and are only looked for where `located` asks for them."""
-        if not located and not self.running and (reading := self._as_by_example(text)):
-            return reading
+        polygons = Counter[str]()
+        if self.polygon and self.polygon[0] in text:
+            text, count = self._polygon.subn(lambda match: POLYGON * len(match[0]), text)
+            polygons["polygon"] = count
+        spelled = None if self.running or polygons else self._as_by_example(text)
+        if spelled and not located:
+            return spelled
         found = list(self._box.finditer(text))
-        if self._order == CORNERS and (not found or JSON_KEY.search(text)):
+        if not spelled and self._order == CORNERS and (not found or JSON_KEY.search(text)):
             other = JSON.read(text, located)
-            if other.numbers:  # asked for JSON, many of these models answer in it
+            if other.numbers or (other.nothing and not found):  # asked for JSON, many of these models answer in it
                 return other
-        reading = Reading(nothing=self._untagged(text).strip() in (self.empty, "[]"))
+        reading = Reading(nothing=self._untagged(text).strip() == self.empty, broken=polygons)
         gaps = [*zip([0, *(m.end() for m in found)], [*(m.start() for m in found), len(text)], strict=True)]
         previous: tuple[str | None, Span | None, bool] = (None, None, False)
         for i, match in enumerate(found):
@@ -130,6 +140,8 @@ class TextGrammar(FrozenModel):
         labels: list[str | None] = (
             list(columns.pop("label")) if self.labelled else [None] * len(columns[self._order[0]])
         )
+        if self.labelled and any(map(CONTINUES.fullmatch, labels)):  # type: ignore[arg-type]
+            return None
         values = zip(*(map(float, columns[name]) for name in (CELLS if self.columns else CORNERS)), strict=True)
         return Reading(list(map(self._corners, values) if self.columns else values), labels)
 
@@ -156,7 +168,10 @@ class TextGrammar(FrozenModel):
         elif self.labelled and not self.running:
             begin, close = self._inner(text, start, end, first=first)
             if begin < close and not CONTINUES.fullmatch(text, begin, close):
-                return text[begin:close], (begin, close), False
+                label = text[begin:close]
+                # A bracket or a joint in front of its box: more than a name, unless one that was asked for.
+                more = "[" in label or (bool(self.join.strip()) and self.join in label)
+                return label, (begin, close), more and not self._label_last
         return self._words(text, max(start, end - WORDS_BEFORE), end)
 
     def _inner(self, text: str, start: int, end: int, *, first: bool) -> Span:
@@ -168,12 +183,18 @@ class TextGrammar(FrozenModel):
             begun = text.find(self.join + self._literals[0], start, end)  # a box that is not whole
             end = begun if begun >= 0 else end
         else:
+            for piece in self._piece.finditer(text, start, end):  # a box that is not whole ends what belongs to it
+                start, first = piece.end(), False
+                start += len(self._literals[-1]) if text.startswith(self._literals[-1], start, end) else 0
+            start = max(start, text.rfind(POLYGON, start, end) + 1)
             start += len(self.join) if self.join and not first and text.startswith(self.join, start, end) else 0
+            while end > start and text[end - 1] in "[(":  # boxes in a list of their own
+                end -= 1
             end -= len(between) if text.endswith(between, start, end) else 0
-        while self.tags and text.startswith(self.tags, start, end):
-            start = text.index(">", start) + 1
-        while self.tags and text.endswith(self.tags, start, end):
-            end = text.rindex("<", start, end)
+        while tag := next((tag for tag in self.tags if text.startswith(tag, start, end)), ""):
+            start += len(tag)
+        while tag := next((tag for tag in self.tags if text.endswith(tag, start, end)), ""):
+            end -= len(tag)
         while start < end and text[start].isspace():
             start += 1
         return start, end
@@ -285,7 +306,12 @@ class TextGrammar(FrozenModel):
     def _begun(self) -> re.Pattern[str]:
         """A box of which the end of the text leaves its opening and at most one number."""
         opening = self._openings[-1] if self._openings else ""
-        return re.compile(rf"{_flexible(opening)}\s*+(?:{NUMBER})?+\s*\Z" if opening else r"(?!)")
+        return re.compile(rf"{_flexible(opening)}\s*+(?:{NUMBER}[^\w\])}}]{{0,3}})?+\s*\Z" if opening else r"(?!)")
+
+    @cached_property
+    def _polygon(self) -> re.Pattern[str]:
+        begin, end = map(re.escape, self.polygon or ("", ""))
+        return re.compile(rf"{begin}[^\n]*?(?:{end}|\Z)")
 
     @cached_property
     def _separators(self) -> list[str]:

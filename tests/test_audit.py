@@ -282,12 +282,12 @@ def test_numbers():
     assert numbers["scale y"] == pytest.approx(4)
     assert numbers["IoU fitted scale"] == pytest.approx(1)
     assert (numbers["samples"], numbers["boxes"], numbers["pairs"]) == (20, 20, 20)
-    assert list(numbers) == [
-        "samples", "boxes", "below one", "past the edge", "pairs", "scale x", "scale y", "IoU own frame",
-        "IoU original pixels", "IoU fed pixels", "IoU resized pixels 28", "IoU resized pixels 32", "IoU fractions", "IoU percent", "IoU thousandths",
-        "IoU x and y swapped", "IoU swapped thousandths", "IoU fitted pixel budget", "IoU fitted grid",
-        "IoU fitted scale",
-    ]  # fmt: skip
+    readings = (
+        "own frame", "original pixels", "fed pixels", "resized pixels 28", "resized pixels 32", "fractions", "percent",
+        "thousandths", "x and y swapped", "swapped thousandths", "fitted pixel budget", "fitted grid", "fitted scale",
+    )  # fmt: skip
+    measures = ["samples", "boxes", "below one", "past the edge", "pairs", "scale x", "scale y"]
+    assert list(numbers) == measures + [f"IoU {reading}" for reading in readings]
     (found,) = audit.findings()
     assert "times 2 in x and 4 in y: mean IoU 1.00" in found
     assert "the resize was not undone" in found

@@ -221,8 +221,8 @@ def suite(name: str) -> list[Benchmark]:
         Vr1benchError: There is no such suite or benchmark.
     """
     if name in suites():
-        # "coco" is a suite and its only benchmark: a suite's own name among its members is the benchmark's.
-        members = (suite(member) if member != name else [find(member)] for member in suites()[name])
+        # "coco" is a suite and a benchmark: among the members of a suite it is the benchmark.
+        members = ([find(member)] if member in benchmarks() else suite(member) for member in suites()[name])
         return [one for part in members for one in part]
     if name in benchmarks():
         return [benchmarks()[name]]

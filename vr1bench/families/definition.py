@@ -8,14 +8,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from vr1bench.definitions import read_toml, validated
+from vr1bench.errors import Vr1benchError
 from vr1bench.families.frames import Frame
 from vr1bench.families.grammars import Grammar
 from vr1bench.families.inputs import AsIs, Input
 from vr1bench.families.reading import answer_span, prediction
-from vr1bench.types import Completion, Detections, FrozenModel, PixelBudget, Prediction, Questions, Request
+from vr1bench.types import Completion, Detections, FrozenModel, PixelBudget, Prediction, Questions, Request, Sampling
+
+NO_READING = {"about", "aliases", "model_types", "name_pattern", "closed", "questions"}
+"""Fields that say how a family is found and asked, not how it is read."""
+PLACEHOLDER = re.compile(r"\{[a-z_0-9]+\}")
+PLACES = {"all": "{labels}", "one": "{label}", "refer": "{phrase}", "instruction": ""}
+EVERYWHERE = {"{width}", "{height}"}
+TASK_TOKEN = re.compile(r"<[^<>{}]+>")
+"""A question that is one token asks for all that the model knows: Florence-2's `<OD>`."""
+
+
+def _words(text: str, info: ValidationInfo) -> str:
+    """Refuses a question that lacks its own placeholder, or holds one that nothing is put in the place of."""
+    own = PLACES[str(info.field_name)]
+    known = {own, *EVERYWHERE, *(["{problem}"] if own == "{phrase}" else [])}
+    found = set(PLACEHOLDER.findall(text))
+    if foreign := sorted(found - known):
+        raise ValueError(f"{foreign[0]} stands for nothing here; expected {own or ' '.join(sorted(EVERYWHERE))}")
+    if own and text and not found - EVERYWHERE and not TASK_TOKEN.fullmatch(text):
+        raise ValueError(f"expected {own}, in the place of what is asked for")
+    return text
 
 
 class FamilyQuestions(Questions):
@@ -29,6 +51,8 @@ class FamilyQuestions(Questions):
     separator: str = ", "
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
+    _told = field_validator("all", "one", "refer")(_words)
+
 
 class FamilyDefinition(FrozenModel):
     """A `Family` made of data.
@@ -39,6 +63,7 @@ class FamilyDefinition(FrozenModel):
         aliases: Other names for `--family`.
         model_types: See `Family`.
         name_pattern: See `Family`.
+        closed: See `Family`.
         grammar: How answers are spelled.
         frame: What their numbers count.
         input: How the processor resizes an image.
@@ -52,6 +77,7 @@ class FamilyDefinition(FrozenModel):
     aliases: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
     name_pattern: str = ""
+    closed: bool = False
     grammar: Grammar
     frame: Frame
     input: Input = AsIs()
@@ -67,10 +93,22 @@ class FamilyDefinition(FrozenModel):
             raise ValueError(f"no regular expression: {error}") from error
         return pattern
 
+    _told = field_validator("instruction")(_words)
+
+    @model_validator(mode="after")
+    def _spelled_in_full(self) -> FamilyDefinition:
+        try:
+            self.grammar.write(["x"], np.full((1, 4), 1.0 if self.frame.decimals == 0 else 0.5))
+        except (ValueError, LookupError, AttributeError) as error:
+            raise ValueError(
+                f"the grammar cannot spell numbers of the frame, which have decimals = {self.frame.decimals}: {error}"
+            ) from error
+        return self
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Family.identity`."""
-        return self.model_dump(mode="json", exclude={"about", "aliases", "model_types", "name_pattern", "questions"})
+        return self.model_dump(mode="json", exclude=NO_READING)
 
     @property
     def labelled(self) -> bool:
@@ -125,3 +163,31 @@ def read_family(path: Path) -> FamilyDefinition:
         Vr1benchError: The file is missing, no TOML, or does not define a family; the message names the field.
     """
     return validated(FamilyDefinition, read_toml(path), f"family {path}")
+
+
+def check_reads_itself(family: FamilyDefinition, where: str) -> None:
+    """Refuses a family that cannot read what it writes.
+
+    Raises:
+        Vr1benchError: Two boxes come back as others, or with other names.
+    """
+    size, fed = (1000, 800), family.fed_size(1000, 800, None)
+    gold = Detections.of([[100, 100, 300, 300], [400, 300, 700, 600]], ["dog", "cat"])
+    text = family.format(gold, size, fed)
+    request = Request("", "", (), *size, ("dog", "cat"), (), Sampling())
+    read = family.parse(Completion(text=text, fed_width=fed[0], fed_height=fed[1]), request)
+    at = family.frame.placing(size, fed)
+    step = 1.01 * at.step * max(at.scale_x, at.scale_y)
+    found = read.detections
+    if family.pointing and read.points:
+        middles = (gold.boxes[:, :2] + gold.boxes[:, 2:]) / 2
+        same = len(read.points) == 2 and np.abs(read.points.xy - middles).max() <= step
+    else:
+        same = len(found) == 2 and np.abs(found.boxes - gold.boxes).max() <= step
+        same = same and (not family.labelled or found.labels.tolist() == gold.labels.tolist())
+    if not same:
+        raise Vr1benchError(
+            f"{where}: it does not read what it writes: {text!r} comes back as boxes {found.boxes.tolist()} of "
+            f"{found.labels.tolist()} instead of {gold.boxes.tolist()}; see the spelling in [grammar] and the numbers "
+            "of [frame]"
+        )

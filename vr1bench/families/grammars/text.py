@@ -21,6 +21,8 @@ from vr1bench.families.reading import Place, Reading, Span, plain_number
 from vr1bench.types import Floats, FrozenModel
 
 FIELD = re.compile(r"\{(x1|y1|x2|y2|from|to)(?::([0-9.a-z]+))?\}")
+FORMAT = re.compile(r"[0-9]{0,2}(?:d|\.[0-9]{1,2}f)?")
+NO_SEPARATOR = re.compile(r"[0-9.+eE]*")
 SPACES = r"\s*+"
 CORNERS = ("x1", "y1", "x2", "y2")
 CELLS = ("from", "to")
@@ -74,6 +76,10 @@ class TextGrammar(FrozenModel):
             raise ValueError(f"box {self.box!r}: expected each of {{x1}} {{y1}} {{x2}} {{y2}} once, or {{from}} {{to}}")
         if ("from" in fields) != (self.columns > 0):
             raise ValueError(f"box {self.box!r}: {{from}} and {{to}} need columns above 0, corners need none")
+        if not all(FORMAT.fullmatch(match[2] or "") for match in FIELD.finditer(self.box)):
+            raise ValueError(f"box {self.box!r}: expected formats like 04d or .3f")
+        if any(map(NO_SEPARATOR.fullmatch, self._literals[1:-1])):
+            raise ValueError(f"box {self.box!r}: expected something between two numbers that is none, such as a comma")
         if self.item.count("{box}") != 1 or self.item.count("{label}") > 1:
             raise ValueError(f"item {self.item!r}: expected {{box}} once and {{label}} at most once")
         if self.name and (self.name.count("{label}") != 1 or self.name not in self.item):

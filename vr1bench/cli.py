@@ -106,10 +106,14 @@ def run(
             window=window,
             verify=verify,
             progress=not quiet,
+            on_family=lambda name, because: typer.echo(f"note: family {name}: {because}", err=True),
         )
     except IncompleteError as error:
         _report(error.results, output)
         raise
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
+        raise typer.Exit(130) from None
     _report(results, output)
 
 
@@ -178,7 +182,7 @@ def parse(
     if not family:
         raise Vr1benchError("--family is missing; see `vr1bench list families`")
     names = [name.strip() for name in queries.split(",") if name.strip()]
-    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  any bytes are an answer
+    sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")  # type: ignore[union-attr]  any bytes are an answer
     original, fed = pixels(size, "--size"), pixels(input_size, "--input-size")
     if lines:
         if fed:
@@ -342,9 +346,10 @@ def _notes(results: Sequence[Result]) -> None:
 
 
 def _say(text: str) -> None:
-    """Prints to stdout; a reader that left (`| head`) is no error."""
+    """Prints to stdout; a reader that left (`| head`) is no error, nor is a letter that the terminal cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -376,9 +381,6 @@ def main() -> None:
     try:
         status = app(with_config(normalised(sys.argv[1:])), standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
-        sys.exit(130)
     except Exception as error:
         sys.exit(_exit_code(error))
 

@@ -6,13 +6,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from vr1bench.benchmark import Benchmark, Source, fingerprint
 from vr1bench.errors import Vr1benchError
@@ -283,6 +285,18 @@ class Job:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {text_of(name): i for i, name in enumerate(self.dataset.ids)}
+
+
+def current(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored identity with the fields that benchmarks and protocols got since, as they were before: their defaults.
+
+    One that this version cannot read is left as it is, and differs from any other.
+    """
+    filled = dict(identity)
+    for name, kind in (("benchmark", Benchmark), ("protocol", Protocol)):
+        with suppress(ValidationError):
+            filled[name] = kind.model_validate(identity.get(name)).model_dump(mode="json")
+    return filled
 
 
 def merged(parts: Sequence[Prediction]) -> Prediction:

@@ -24,7 +24,7 @@ from vr1bench.board import percent
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
-from vr1bench.job import Job
+from vr1bench.job import Job, current
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, score
@@ -68,6 +68,7 @@ def run(
     verify: bool = False,
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
+    on_family: Callable[[str, str], None] | None = None,
 ) -> list[Result]:
     """Scores a model on a suite or on benchmarks; the Python twin of `vr1bench run`.
 
@@ -91,6 +92,7 @@ def run(
         verify: Score again with pycocotools and faster-coco-eval, and store the largest differences.
         progress: Draw a progress bar on stderr.
         on_result: Called with each Result as soon as its benchmark is complete.
+        on_family: Called with the family's name and why it was chosen, before anything is asked.
 
     Returns:
         One Result a benchmark, in the suite's order.
@@ -105,6 +107,8 @@ def run(
         changes=changes, data_dir=data_dir, output=output, seed=seed, gen_args=gen_args or {},
         engine_args=engine_args or {}, verify=verify,
     )  # fmt: skip
+    if on_family and jobs:
+        on_family(jobs[0].family.name, jobs[0].family_because)
     return execute(
         jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result
     )
@@ -235,7 +239,7 @@ def finished(job: Job, journal: Journal, seconds: float, versions: Mapping[str, 
 
 
 def _open(job: Job, stack: ExitStack) -> _Open:
-    journal = stack.enter_context(Journal(job.folder, job.identity, str(job.data_dir or "")))
+    journal = stack.enter_context(Journal(job.folder, job.identity, str(job.data_dir or ""), current))
     return _Open(job, journal, sum(1 for _ in job.pending(journal)))
 
 

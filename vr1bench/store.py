@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -185,13 +185,20 @@ class Journal:
         failures: Records of this process that are failures.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], data_dir: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        data_dir: str = "",
+        current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         """Opens or creates the run folder.
 
         Args:
             folder: Holds `run.json` and `records.jsonl`.
             identity: What makes records comparable; written to `run.json`, and equal to what stands there.
             data_dir: Where the data lay; noted in `run.json` for scoring again, may differ from what stands there.
+            current: Brings what stands there, which an older version may have written, to the fields of this one.
 
         Raises:
             Vr1benchError: The folder belongs to another run, is in use, or cannot be written.
@@ -199,7 +206,7 @@ class Journal:
         self.path = folder / "records.jsonl"
         self.failures: dict[str, str] = {}
         self._offsets: dict[bytes, int] = {}
-        check_identity(folder, identity)
+        check_identity(folder, identity, current)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / ".lock").open("w")
@@ -310,8 +317,10 @@ class Journal:
         draft.replace(self.path)
 
 
-def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Refuses a folder that holds another run.
+def check_identity(
+    folder: Path, identity: Mapping[str, Any], current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+) -> None:
+    """Refuses a folder that holds another run; arguments as of `Journal`.
 
     Raises:
         Vr1benchError: `run.json` differs (names what), is unreadable, or is missing beside foreign files.
@@ -324,7 +333,7 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
                 f"{folder} holds {foreign[0]!r} but no run.json: it is no run folder; name another --output"
             )
         return
-    stored = read_run(folder)["identity"]
+    stored = dict(current(read_run(folder)["identity"]))
     wanted = json.loads(json.dumps(identity))
     if stored != wanted:
         place, old, new = _difference(stored, wanted)

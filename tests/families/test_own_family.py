@@ -39,7 +39,8 @@ def test_a_run_with_it_and_scoring_again_with_another_frame(documented, tmp_path
     (folder,) = (tmp_path / "out" / "runs").glob("*/demo/rec/*")
     with pytest.raises(Vr1benchError, match=r"'my-family' is not known here; pass its file"):
         vr1bench.rescore(folder, limit=5)
-    documented.write_text(documented.read_text().replace("extent = 1000", "extent = 4000"))
+    text = documented.read_text().replace("extent = 1000", "extent = 4000").replace("highest = 999", "highest = 3999")
+    documented.write_text(text)
     again, _ = vr1bench.rescore(folder, family=str(documented), limit=5)
     assert again.primary.value == 0.0
     assert again.values.fingerprint != result.values.fingerprint
@@ -57,10 +58,38 @@ def test_a_run_with_it_and_scoring_again_with_another_frame(documented, tmp_path
         (('box = "{x1}', 'columns = 32\nbox = "{x1}'), "need columns above 0"),
         (("<at>{box}</at>", ""), "expected {box} once"),
         (('name = "<obj>{label}</obj>"', 'name = "<x>{label}</x>"'), "between two tags"),
-        (('"smart_resize"', '"shrink"'), "input"),
+        (('"smart_resize"', '"shrink"'), "unknown input.rule"),
         (("factor = 28", "factor = 0"), "greater than 0"),
-        (('name_pattern = "mymodel"', 'name_pattern = "("'), "name_pattern"),
-        (('name_pattern = "mymodel"', 'pattern = "x"'), "unknown field"),
+        (("[grammar]", 'name_pattern = "("\n[grammar]'), "name_pattern: no regular expression"),
+        (("[grammar]", 'pattern = "x"\n[grammar]'), "unknown field of family .*name_pattern"),
+        (("empty =", "emty ="), r"unknown field of \[grammar\] in .*'emty'; did you mean 'empty'"),
+        (("factor =", "factr ="), r"unknown field of \[input\] in .*'factr'; did you mean 'factor'"),
+        (("refer =", "reffer ="), r"unknown field of \[questions\] in .*did you mean 'refer'"),
+        (('kind = "text"', ""), "grammar.kind: Field required; expected one of json, text, points"),
+        (('rule = "smart_resize"', ""), "input.rule: Field required; expected one of as_is, smart_resize"),
+        (('"smart_resize"', '"smart_resise"'), "unknown input.rule .*did you mean 'smart_resize'"),
+        (("factor = 28", "factor = 28\nmin_pixels = -5"), r"toml: input\.min_pixels: .*greater than 0, got -5"),
+        (("factor = 28", "factor = 28\nmax_pixels = 0"), r"toml: input\.max_pixels: .*greater than 0, got 0"),
+        (("factor = 28", "factor = 28\nmin_pixels = 900\nmax_pixels = 800"), "min_pixels 900 is above max_pixels 800"),
+        (("highest = 999", "highest = -1"), "frame.highest: .*greater than 0"),
+        (("highest = 999", "decimals = 400"), "frame.decimals: .*less than or equal to 12"),
+        (("highest = 999", "highest = 99"), "does not read what it writes"),
+        (('"{x1},{y1},{x2},{y2}"', '"{x1}{y1}{x2}{y2}"'), "something between two numbers"),
+        (('"{x1},{y1},{x2},{y2}"', '"{x1}.{y1},{x2},{y2}"'), "something between two numbers"),
+        (('"{x1},', '"{x1:z},'), "formats like 04d or .3f"),
+        (("highest = 999", "decimals = 3"), "does not|x1"),
+        (('all = "Find these: {labels}."', 'all = "Find all."'), r"questions\.all: expected {labels}"),
+        (
+            ('all = "Find these: {labels}."', 'all = "Find {label}."'),
+            r"questions\.all: {label} stands for nothing here",
+        ),
+        (('one = "Find every {label}."', 'one = "Find every."'), r"questions\.one: expected {label}"),
+        (('one = "Find every {label}."', 'one = "{labels}"'), r"questions\.one: {labels} stands for nothing here"),
+        (('refer = "Find {phrase}."', 'refer = "Find {phrse}."'), r"questions\.refer: {phrse} stands for nothing here"),
+        (('refer = "Find {phrase}."', 'refer = "Find it."'), r"questions\.refer: expected {phrase}"),
+        (("[grammar]", 'instruction = "{label}"\n[grammar]'), "instruction: {label} stands for nothing here"),
+        (('name = "my-family"', 'name = "qwen2.5-vl"'), "choose another: results and run folders go by it"),
+        (('name = "my-family"', 'name = "claude"'), "choose another: results and run folders go by it"),
         (("[frame]", "[frame"), "valid TOML|cannot read"),
     ],
 )

@@ -191,7 +191,7 @@ def choose(family: str, model_name: str, config: Mapping[str, object]) -> tuple[
             f"model {model_name!r} embeds or ranks by its name, and answers no questions; if it does, pass --family"
         )
     if by_type:  # two may share a model type: then the name decides between them, and then the type's own
-        found = next(filter(None, (_named(by_type, part) for part in [*parts, model_type])), by_type)
+        found = next(filter(None, (_named(by_type, part) for part in [*parts, *_telling(model_type)])), by_type)
         because = f"config.json says model_type {model_type!r}"
     else:
         found = _named([f for f in FAMILIES.values() if _may_be(f, config)], parts[0])
@@ -227,5 +227,4 @@ def _telling(model_name: str) -> list[str]:
 
 def _named(families: Sequence[Family], part: str) -> list[Family]:
     """Those whose pattern is found in a part of a name."""
-    part = part.replace("_", "-")
     return [f for f in families if f.name_pattern and re.search(f.name_pattern, part)]

@@ -27,8 +27,11 @@ def test_answer(name):
     assert named == case.get("labels", [])
     points = got.points.xy if got.points else np.empty((0, 2))
     np.testing.assert_allclose(points, np.reshape(case.get("points", []), (-1, 2)), atol=0.011)
-    if "broken" in case:
-        assert dict(got.broken) == case["broken"]
+    assert dict(got.broken) == case.get("broken", {})
+    assert got.unknown.tolist() == [
+        bool(case["queries"]) and label not in case["queries"] for label in got.detections.labels
+    ]
+    assert got.duplicate.sum() == case.get("duplicates", 0)
 
 
 def test_every_family_has_answers_each_with_its_source():

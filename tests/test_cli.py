@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from vr1bench.parsing import parse_lines
+
 COMMAND = [sys.executable, "-m", "vr1bench.cli"]
 
 
@@ -218,6 +220,78 @@ def test_parse_reads_an_answer_a_line():
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok", "none", "malformed"]
     done = parse(lines[-1], "--family", "molmo", "--size", "64x64", "--lines")
     assert json.loads(done.stdout)["points"] == [[32.0, 32.0]]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_half_a_surrogate_in_a_label_is_printed_as_a_question_mark(lines):
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "\\ud800"}]'
+    options = ["--family", "qwen3-vl", "--size", "5x5"]
+    done = parse(json.dumps(text), *options, "--lines") if lines else parse(text, *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["labels"] == ["?"]
+
+
+def test_half_a_surrogate_in_a_line_is_text():
+    done = parse('{"text": "[[1, 2, 3, 4]] \\ud800"}', "--family", "absolute", "--size", "9x9", "--lines")
+    assert json.loads(done.stdout)["boxes"] == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_a_terminal_without_the_letters_gets_question_marks():
+    text = '[{"bbox_2d": [1, 2, 3, 4], "label": "né"}]'
+    done = subprocess.run(
+        [*COMMAND, "parse", "--family", "absolute", "--size", "9x9"], input=text.encode(), capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert json.loads(done.stdout)["labels"] == ["n?"]
+
+
+def test_a_line_of_answers_may_leave_out_and_add_what_it_likes():
+    rows = [
+        {"text": '[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]', "width": None, "height": None, "queries": None},
+        {"text": "[[1, 2, 3, 4]]", "sample_id": 5, "queries": ["cat"], "fed_width": None},
+    ]
+    text = "\ufeff" + "\n".join(map(json.dumps, rows))
+    done = parse(text, "--family", "absolute", "--size", "9x9", "--queries", "dog", "--lines")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["labels"], row["unknown"]) for row in found] == [(["dog"], [False]), (["cat"], [False])], done.stderr
+    assert next(parse_lines(text.splitlines(), family="absolute", size=(9, 9))).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"queries": 5}, "line 2: queries: Input should be a valid list, got 5"),
+        ({"queries": [1, 2]}, "line 2: queries.0: Input should be a valid string, got 1"),
+        ({"queries": "dog"}, "line 2: queries: Input should be a valid list, got 'dog'"),
+        ({"width": True, "height": 4}, "line 2: width: Input should be a valid integer, got True"),
+        ({"width": -5, "height": 4}, "line 2: width: Input should be greater than 0, got -5"),
+        ({"width": 5.5, "height": 4}, "line 2: width: Input should be a valid integer, got 5.5"),
+        ({"height": 4}, "line 2: width and height: expected two whole numbers of pixels, got (None, 4)"),
+        ({"fed_width": 0, "fed_height": 0}, "line 2: fed_width: Input should be greater than 0, got 0"),
+        ({"width": 9000, "height": 9}, "line 2: size (9000, 9)"),
+        ({"text": None}, "line 2: expected a JSON string"),
+        ({"text": "x", "deep": 0}, "line 2: not valid JSON"),
+    ],
+)
+def test_a_wrong_line_of_answers_is_said(row, message):
+    line = json.dumps({"text": "[]", **row}).replace('"deep": 0', '"deep": ' + "[" * 100_000)
+    done = parse(f'"[]"\n{line}', "--family", "qwen2.5-vl", "--size", "9x9", "--lines")
+    assert (done.returncode, done.stderr.count("\n"), len(done.stdout.splitlines())) == (2, 1, 1)
+    assert message in done.stderr
+
+
+def test_an_unknown_family_is_said_without_lines():
+    assert "did you mean 'absolute'" in parse("", "--family", "absolut", "--size", "9x9", "--lines").stderr
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_a_run_says_which_family_and_why(small, quiet):
+    done = vr1bench("run", *small, *quiet)
+    assert done.stderr.splitlines()[0] == "note: family absolute: named on the command line"
+    named = [word for word in small if word not in {"--family", "absolute"}]
+    done = vr1bench("run", *named, *quiet)
+    assert done.stderr.count("note: family") == 1
+    assert done.stderr.startswith("note: family qwen2.5-vl: config.json says model_type 'qwen2_5_vl'\n")
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,33 @@ def test_a_changed_run_never_mixes_with_old_records(coco_folder, change, place):
         small(coco_folder, **change)
 
 
+def older(folder: Path, **changes) -> Path:
+    """The run folder as a version without two fields wrote it, with other fields changed."""
+    (run,) = (folder / "out").glob("runs/*/small/*")
+    stored = json.loads((run / "run.json").read_text())
+    del stored["identity"]["protocol"]["boxes"], stored["identity"]["benchmark"]["generated"]
+    stored["identity"]["protocol"].update(changes)
+    (run / "run.json").write_text(json.dumps(stored))
+    return run
+
+
+def test_a_run_of_a_version_with_fewer_fields_goes_on(coco_folder):
+    small(coco_folder, limit=2)
+    run = older(coco_folder)
+    (whole,) = small(coco_folder)
+    assert whole.values.n == 3
+    assert len((run / "records.jsonl").read_text().splitlines()) == 3
+    assert vr1bench.rescore(run)[0].values == whole.values
+
+
+@pytest.mark.parametrize("changes", [{"max_detections": 5}, {"max_detections": "many"}, {"of_tomorrow": 1}])
+def test_a_run_of_another_version_that_differs_is_refused(coco_folder, changes):
+    small(coco_folder)
+    older(coco_folder, **changes)
+    with pytest.raises(Vr1benchError, match="belongs to another run: its protocol"):
+        small(coco_folder)
+
+
 def test_a_missing_answer_is_not_scored(coco_folder):
     rows = [{"sample_id": "3", "text": "None"}, {"sample_id": "5", "text": "None"}]
     options = answers(coco_folder, rows)

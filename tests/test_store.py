@@ -68,6 +68,14 @@ def test_another_run_is_refused_by_what_differs(tmp_path):
         Journal(tmp_path, {**IDENTITY, "sampling": {"max_tokens": 6}})
 
 
+def test_an_older_run_is_compared_as_this_version_would_write_it(tmp_path):
+    Journal(tmp_path, IDENTITY).close()
+    new = {**IDENTITY, "protocol": {"boxes": "first"}}
+    Journal(tmp_path, new, current=lambda stored: {"protocol": {"boxes": "first"}, **stored}).close()
+    with pytest.raises(Vr1benchError, match=r"its protocol is None"):
+        Journal(tmp_path, new)
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(Vr1benchError, match="no run folder"):

@@ -80,10 +80,14 @@ WORDS_READ = 2000
 
 
 class Place(NamedTuple):
-    """Where an item stands, in characters: its numbers, and its label where it has one."""
+    """Where an item stands, in characters: its numbers, and its label where it has one.
+
+    `others` are more of its numbers, where something else stands between them.
+    """
 
     numbers: Span
     label: Span | None = None
+    others: tuple[Span, ...] = ()
 
 
 @dataclass(slots=True)
@@ -218,7 +222,7 @@ def token_scores(places: Sequence[Place], tokens: Sequence[Token], offset: int) 
     for place in places:
         parts = [
             sure[i]
-            for span in place
+            for span in (place.numbers, place.label, *place.others)
             if span
             for i in _tokens_in(ends, span[0] + offset, span[1] + offset)
             if any(map(str.isalnum, tokens[i].text))
@@ -253,11 +257,9 @@ def prediction(
         reading.keep([row for row in range(len(reading.numbers)) if row not in defects])
     names = names_of(request.queries)
     count = len(reading.numbers)
-    finite = sum(all(map(math.isfinite, numbers)) for numbers, _ in reading.points)
-    if finite < len(reading.points):
-        reading.broken["non-finite"] += len(reading.points) - finite
-    status = _status(completion, request, reading, count + finite, answer)
-    points = _points(reading, names, placing) if finite else None
+    points, clipped_points = _points(reading, names, placing) if reading.points else (None, 0)
+    status = _status(completion, request, reading, count + (len(points) if points else 0), answer)
+    clipped += clipped_points
     if clipped:
         reading.broken["clipped"] += clipped
     labels, unknown = _named(reading.labels, reading.loose, names)
@@ -303,16 +305,17 @@ def _duplicates(numbers: Sequence[tuple[float, ...]], labels: Sequence[str]) -> 
     return flags
 
 
-def _points(reading: Reading, names: Names, placing: Placing) -> Points:
-    """The finite points in pixels; those that had to be clipped are counted."""
-    kept = [(numbers, label) for numbers, label in reading.points if all(map(math.isfinite, numbers))]
-    # A point is placed as a box without size, so that points past the edge are clipped and counted like boxes.
-    rows, _, clipped = placing.boxes([(*numbers, *numbers) for numbers, _ in kept])
+def _points(reading: Reading, names: Names, placing: Placing) -> tuple[Points | None, int]:
+    """The points in pixels, None where all were broken; and how many had to be clipped."""
+    # A point is placed as a box without size, so that it is checked, clipped and counted like boxes.
+    rows, defects, clipped = placing.boxes([(*numbers, *numbers) for numbers, _ in reading.points])
+    reading.broken.update(defects.values())
+    written = [label for row, (_, label) in enumerate(reading.points) if row not in defects]
+    if not written:
+        return None, 0
+    labels, unknown = _named(written, (), names)
     xy = np.array(rows, dtype=np.float64).reshape(-1, 4)[:, :2]
-    if clipped:
-        reading.broken["clipped"] += clipped
-    labels, unknown = _named([label for _, label in kept], (), names)
-    return Points(xy, labels_of(labels), unknown)
+    return Points(xy, labels_of(labels), unknown), clipped
 
 
 def _status(completion: Completion, request: Request, reading: Reading, kept: int, answer: Span) -> Status:

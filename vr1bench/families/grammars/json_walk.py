@@ -5,67 +5,23 @@ All numbers are in the family's own order, as in the lists that it writes; the g
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple, cast
 
+from vr1bench.families.grammars.json_keys import POINT_KEYS, Keys, fold_key
+from vr1bench.families.grammars.json_places import NOWHERE, Places
 from vr1bench.families.grammars.numbers import NUMBER
-from vr1bench.families.reading import Place, Reading, Span
+from vr1bench.families.reading import Reading, Span
 
-BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box", "coordinates")
-POINT_KEYS = ("point_2d", "point")
-CORNER_KEYS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
-LABEL_KEYS = ("label", "category", "name", "class", "object", "description", "phrase")
-WRAPPERS = """annotations answer bboxes boundingboxes boxes data detection detections instances items objects output
-    predictions regions response result results""".split()
-"""Folded keys around lists of boxes that name nothing."""
-CORNERS = ("x1", "y1", "x2", "y2")
-LONGEST_OBJECT = 2000
-"""Characters of one object or box that are searched or mended: longer ones are no detection."""
+LONGEST_BOX = 2000
+"""Characters of a box that is spelled in text."""
 DEEPEST = 50
 """Lists and objects inside each other; Python's own bound on calls is not far above."""
-
 NUMERIC = re.compile(rf"\s*+{NUMBER}\s*+")
 SEPARATOR = r"(?:\s*+,\s*+|\s++)"
 FOUR = SEPARATOR.join([NUMBER] * 4)
 SPELLED_BOX = re.compile(rf"\s*+(?:<bbox>|[\[(])?+\s*+{FOUR}\s*+(?:</bbox>|[\])])?+\s*+")
-LISTED = re.compile(rf"[\[(]\s*+[\"']?+{rf'[\"\']?+{SEPARATOR}[\"\']?+'.join([NUMBER] * 4)}[\"']?+\s*+[\])]|<bbox>{FOUR}")
-"""Four numbers, perhaps each a string, in a list or as Doubao writes them: where a box of a value stands."""
-CLOSE = re.compile(r"[\]}]")
-NOWHERE = Place((0, 0))
-
-
-class Keys:
-    """What a family calls things, in front of the usual names.
-
-    Attributes:
-        box: Keys of boxes, in order of preference.
-        labels: Keys of labels, likewise; none of them is one of a box.
-        corners: Folded keys of a box's four numbers.
-        wrappers: Folded keys that name nothing.
-        labelled: Whether the family names its objects.
-        spelled: A box as the family spells it in text, and the places of its numbers; None where it has none.
-    """
-
-    def __init__(
-        self, box: str, label: str, corners: Sequence[str] | None, spelling: str, inside: str, *, swapped: bool
-    ) -> None:
-        order = (1, 0, 3, 2) if swapped else (0, 1, 2, 3)  # corners say by themselves which they are
-        self.box = tuple(dict.fromkeys(key for key in (box, *BOX_KEYS) if key and key != label))
-        self.labels = tuple(dict.fromkeys(key for key in (label, *LABEL_KEYS) if key and key != box))
-        sets = (tuple(map(fold_key, corners or ())), *CORNER_KEYS)
-        self.corners = tuple(tuple(names[i] for i in order) for names in sets if names)
-        self.labelled = bool(label)
-        self.spelled = _spelled(spelling, order)
-        self.folded_box, self.folded_labels = frozenset(map(fold_key, self.box)), frozenset(map(fold_key, self.labels))
-        self.wrappers = {*WRAPPERS, fold_key(inside), *self.folded_box, *self.folded_labels}
-        rough = "|".join(map(re.escape, self.labels))
-        self.rough_label = re.compile(
-            rf"(?<!\w)(?:{rough})(?!\w)[\"']?\s*+:\s*+(?:\"([^\"\n]*)\"|'([^'\n]*)'|(\w[\w .-]*+))\s*+(?=[,}}])"
-        )
-        """A label in an object that is no JSON: what follows its key, up to where an object goes on or ends."""
 
 
 class Entry(NamedTuple):
@@ -74,32 +30,31 @@ class Entry(NamedTuple):
     Attributes:
         label: None where it has none.
         box: What should be its box; None where there is none.
-        count: How many numbers that should have.
+        many: How many numbers that should have.
         corners: The keys of its numbers, as written; () where they are a list.
         again: Whether the label is that of the entry before, written once for both.
     """
 
     label: str | None
     box: Any
-    count: int = 4
+    many: int = 4
     corners: tuple[str, ...] = ()
     again: bool = False
 
 
-def fold_key(key: str) -> str:
-    """A key without case and separators: `Bounding Box` and `bounding_box` fold alike."""
-    return re.sub(r"[\s_-]", "", key).casefold()
-
-
 def collect(value: Any, reading: Reading, text: str, span: Span, keys: Keys, *, located: bool) -> None:  # noqa: ANN401
     """Adds all of a JSON value that stands at `span`: a list of objects, one object, boxes, or labels with boxes."""
-    places = _Places(text, span) if located else None
+    places = Places(text, span) if located else None
     for entry in _entries(value, keys):
-        numbers = numbers_in(entry.box, entry.count, keys)
+        numbers = numbers_in(entry.box, entry.many, keys)
         if numbers is None:
             reading.broken[_defect(entry)] += 1
             continue
-        reading.add(numbers, entry.label, places.find(entry, numbers) if places else NOWHERE)
+        reading.add(
+            numbers,
+            entry.label,
+            places.find(entry.label, numbers, entry.box, entry.corners, again=entry.again) if places else NOWHERE,
+        )
 
 
 def holds_box(value: Any, keys: Keys, depth: int = 0) -> bool:  # noqa: ANN401  any JSON
@@ -122,7 +77,7 @@ def says_nothing(value: Any, keys: Keys, depth: int = 0) -> bool:  # noqa: ANN40
     if isinstance(value, dict):
         mapping = cast("dict[str, Any]", value)
         held = [v for key, v in mapping.items() if fold_key(str(key)) not in keys.folded_labels or _label(v) is None]
-        return bool(held) >= bool(mapping) and all(says_nothing(v, keys, depth + 1) for v in held)
+        return bool(held or not mapping) and all(says_nothing(v, keys, depth + 1) for v in held)
     if isinstance(value, list):
         return all(says_nothing(v, keys, depth + 1) for v in cast("list[Any]", value))
     return value is None
@@ -136,7 +91,7 @@ def is_numbers(value: Any) -> bool:  # noqa: ANN401  any JSON
 def numbers_in(box: Any, count: int, keys: Keys) -> tuple[float, ...] | None:  # noqa: ANN401  any JSON
     """The `count` numbers of a box or point; None where it is none."""
     if isinstance(box, str):
-        return _numbers_in_text(box, keys) if count == 4 and len(box) < LONGEST_OBJECT else None
+        return _numbers_in_text(box, keys) if count == 4 and len(box) < LONGEST_BOX else None
     if not isinstance(box, list | tuple) or len(cast("Sequence[Any]", box)) != count:
         return None
     values = [_number(v) for v in cast("Sequence[Any]", box)]
@@ -148,18 +103,6 @@ def _numbers_in_text(box: str, keys: Keys) -> tuple[float, ...] | None:
         return tuple(float(match[group]) for group in keys.spelled[1])
     match = SPELLED_BOX.fullmatch(box)
     return tuple(map(float, match.groups())) if match else None
-
-
-def _spelled(spelling: str, order: Sequence[int]) -> tuple[re.Pattern[str], tuple[int, ...]] | None:
-    """A spelling as a pattern that lets white space vary, and the groups of its numbers in the family's order."""
-    first, *parts = re.split(r"\{(x1|y1|x2|y2)[^{}]*\}", spelling.strip())
-    names = parts[::2]
-    if sorted(names) != sorted(CORNERS):
-        return None
-    literals = [re.sub(r"(?:\\\s)+", r"\\s*+", re.escape(part)) if part.strip() else r"\s++" for part in parts[1::2]]
-    literals = [part or r"\s++" for part in literals[:-1]] + [re.escape(parts[-1])]
-    pattern = re.escape(first) + "".join(rf"\s*+{NUMBER}{'' if p == chr(92) + 's++' else r'\s*+'}{p}" for p in literals)
-    return re.compile(pattern), tuple(names.index(CORNERS[i]) + 1 for i in order)
 
 
 def _own_box(mapping: Mapping[str, Any], keys: Keys) -> Entry | None:
@@ -230,7 +173,8 @@ def _object_entries(mapping: dict[str, Any], keys: Keys, depth: int) -> Iterator
         yield Entry(None, None)
     for name, value in holders.items():
         inner = list(_entries(value, keys, depth + 1))
-        if fold_key(name) in keys.wrappers or any(entry.label is not None for entry in inner):
+        wrapper = fold_key(name) in (keys.wrappers if len(holders) == 1 else keys.lists)
+        if wrapper or any(entry.label is not None for entry in inner):
             yield from inner
         else:  # the key is the name of all that it holds
             yield from (entry._replace(label=name, again=i > 0) for i, entry in enumerate(inner))
@@ -268,4 +212,4 @@ def _number(value: Any) -> float | None:  # noqa: ANN401  any JSON
 def _defect(entry: Entry) -> str:
     if entry.box is None:
         return "no box"
-    return "not four numbers" if entry.count == 4 else "not two numbers"
+    return "not four numbers" if entry.many == 4 else "not two numbers"

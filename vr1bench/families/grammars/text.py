@@ -31,8 +31,6 @@ CONTINUES = re.compile(r"[\s,;:&.\"'`*\[\](){}-]*+(?:and\b)?+[\s,;:&.\"'`*\[\]()
 OPEN_TAG = re.compile(r"<[^<>\s]{0,60}\Z")
 TAG = re.compile(r"<[^<>]*>")
 JSON_KEY = re.compile(r"[\"'](?:bbox|box|bbox_2d|box_2d)[\"']\s*+:")
-POLYGON = "\0"
-"""Stands in place of a polygon's characters."""
 WORDS_BEFORE = 300
 """Characters of running text in front of a box that are searched for a name: a sentence, not the page."""
 
@@ -95,7 +93,7 @@ class TextGrammar(FrozenModel):
         """Items of an answer; their places count in `text`, and are only looked for where `located` asks for them."""
         polygons = Counter[str]()
         if self.polygon and self.polygon[0] in text:
-            text, count = self._polygon.subn(lambda match: POLYGON * len(match[0]), text)
+            text, count = self._polygon.subn(lambda match: match[1] + " " * (len(match[0]) - len(match[1])), text)
             polygons["polygon"] = count
         spelled = None if self.running or polygons else self._as_by_example(text)
         if spelled and not located:
@@ -176,7 +174,8 @@ class TextGrammar(FrozenModel):
             if begin < close and not CONTINUES.fullmatch(text, begin, close):
                 label = text[begin:close]
                 # A bracket or a joint in front of its box: more than a name, unless one that was asked for.
-                more = "[" in label or (bool(self.join.strip()) and self.join in label)
+                marks = [mark for mark in (self._literals[0].strip(), self.join.strip() and self.join) if mark]
+                more = any(mark in label for mark in marks)
                 return label, (begin, close), more and not self._label_last
         return self._words(text, max(start, end - WORDS_BEFORE), end)
 
@@ -192,7 +191,8 @@ class TextGrammar(FrozenModel):
             for piece in self._piece.finditer(text, start, end):  # a box that is not whole ends what belongs to it
                 start, first = piece.end(), False
                 start += len(self._literals[-1]) if text.startswith(self._literals[-1], start, end) else 0
-            start = max(start, text.rfind(POLYGON, start, end) + 1)
+            if self.polygon and (begun := text.rfind(self.polygon[0], start, end)) >= 0:
+                start = begun + len(self.polygon[0])
             start += len(self.join) if self.join and not first and text.startswith(self.join, start, end) else 0
             while end > start and text[end - 1] in "[(":  # boxes in a list of their own
                 end -= 1
@@ -317,7 +317,7 @@ class TextGrammar(FrozenModel):
     @cached_property
     def _polygon(self) -> re.Pattern[str]:
         begin, end = map(re.escape, self.polygon or ("", ""))
-        return re.compile(rf"{begin}[^\n]*?(?:{end}|\Z)")
+        return re.compile(rf"({begin})[^\n]*?(?:{end}|\Z)")
 
     @cached_property
     def _separators(self) -> list[str]:

@@ -582,7 +582,7 @@ def test_shipped_sources_lead_to_their_annotations():
         if benchmark.generated:
             continue
         assert benchmark.source.home
-        targets = [f"{file.unpack or file.path}/" for file in benchmark.source.files]
+        targets = [f"{file.unpack}/" if file.unpack else file.path for file in benchmark.source.files]
         assert all(split.annotations[0].startswith(tuple(targets)) for split in benchmark.splits.values()), targets
 
 

@@ -194,7 +194,7 @@ class TextGrammar(FrozenModel):
             if self.polygon and (begun := text.rfind(self.polygon[0], start, end)) >= 0:
                 start = begun + len(self.polygon[0])
             start += len(self.join) if self.join and not first and text.startswith(self.join, start, end) else 0
-            while end > start and text[end - 1] in "[(":  # boxes in a list of their own
+            while end > start and text[end - 1] == self._literals[0]:  # boxes in a list of their own
                 end -= 1
             end -= len(between) if text.endswith(between, start, end) else 0
         while tag := next((tag for tag in self.tags if text.startswith(tag, start, end)), ""):

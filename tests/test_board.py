@@ -72,6 +72,17 @@ def test_a_run_prints_the_mean_of_comparable_benchmarks():
     assert "mean" not in run_table([result(), result(benchmark="c", value=None)])
 
 
+def test_the_mean_over_ovdeval_is_that_of_its_five_aspects():
+    # VLM-R1's RL row (arXiv 2504.07615, Tables 4 to 7); it prints 31.01 over all
+    row = {
+        "celebrity": 55.0, "logo": 34.6, "landmark": 47.9, "color": 4.5, "material": 9.7, "position": 42.9,
+        "relationship": 21.5, "negation": 37.7,
+    }  # fmt: skip
+    results = [result(benchmark=f"ovdeval/{name}", value=value / 100) for name, value in row.items()]
+    assert run_table(results).splitlines()[-1].split()[:6] == ["mean", "of", "5", "aspects", "AP", "31.0"]
+    assert run_table(results[:-1]).splitlines()[-1].split()[:3] == ["mean", "of", "7"]
+
+
 @pytest.mark.parametrize(("metric", "said"), [(None, "-"), (Metric(value=None), "-"), (Metric(value=0.98949), "98.9")])
 def test_percent(metric, said):
     assert percent(metric) == said

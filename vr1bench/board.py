@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from vr1bench import published as papers
 from vr1bench.published import Published
+from vr1bench.metrics.aspects import ASPECTS, overall
 from vr1bench.store import Metric, Result, read_results, write_text
 
 STATUS_ORDER = ("ok", "none", "salvaged", "truncated", "malformed", "refused", "empty", "unasked")
@@ -22,14 +23,20 @@ def percent(metric: Metric | None) -> str:
 
 
 def run_table(results: Sequence[Result]) -> str:
-    """What a run prints: a row a benchmark, and the mean of the primaries where there are several of one kind."""
+    """What a run prints: a row a benchmark, and the mean of the primaries where there are several of one kind.
+
+    Over the eight files of OVDEval it is the mean of their five aspects.
+    """
     rows = [_run_row(result) for result in results]
     primaries = {result.values.primary for result in results}
     if len(results) > 1 and len(primaries) == 1:
-        values = [result.primary.value for result in results if result.primary.value is not None]
+        values = {r.key.benchmark: r.primary.value for r in results if r.primary.value is not None}
         if len(values) == len(results):
-            mean = Metric(value=sum(values) / len(values))
-            rows.append({"benchmark": f"mean of {len(results)}", "metric": primaries.pop(), "value": percent(mean)})
+            aspects = {name.removeprefix("ovdeval/"): value for name, value in values.items()}
+            of_ovdeval = set(aspects) == {name for names in ASPECTS.values() for name in names}
+            mean = Metric(value=overall(aspects) if of_ovdeval else sum(values.values()) / len(values))
+            title = f"mean of {len(ASPECTS)} aspects" if of_ovdeval else f"mean of {len(results)}"
+            rows.append({"benchmark": title, "metric": primaries.pop(), "value": percent(mean)})
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(rows))
 
 

@@ -118,7 +118,7 @@ def test_a_category_zero_of_another_supercategory_stays(coco_folder, supercatego
 
 
 def test_options_are_refused(coco_folder):
-    with pytest.raises(Vr1benchError, match=r"unknown field `boxes`.*the reader knows: none"):
+    with pytest.raises(Vr1benchError, match=r"unknown field `boxes`.*the reader knows: keep"):
         READERS["coco"](Files(coco_folder / "gold.json", coco_folder, {"boxes": "xywh"}))
 
 

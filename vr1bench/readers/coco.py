@@ -5,16 +5,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
+import msgspec
 import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files, packed, sorted_by_sample
-from vr1bench.readers.files import Box, Row, Side, odd_boxes, plain_ids, read_json, read_options, refuse, refuse_names
+from vr1bench.readers.files import (
+    Box,
+    Options,
+    Row,
+    Side,
+    odd_boxes,
+    plain_ids,
+    read_json,
+    read_options,
+    refuse,
+    refuse_names,
+)
 from vr1bench.types import Bools, boxes_of, labels_of
 
 Id = int | str
@@ -59,6 +72,21 @@ class Instances(Row, Generic[I]):
     categories: list[Category]
 
 
+Keep = Literal["all", "categories of 10", "one of each", "10 boxes"]
+FEW = 10
+"""VLM-R1's bound: "categories with more than 10 annotation boxes" (arXiv 2504.07615, section 5.2.2)."""
+
+
+class CocoOptions(Options):
+    """`keep`: what is left of the file, for the three readings of VLM-R1's COCO_filtered (its posts' COCO_pos_1 to 3).
+
+    `categories of 10` drops, image by image, a category with more than ten boxes; `one of each` keeps the images whose
+    every category has one box; `10 boxes` those with at most ten. Neither file nor script was released.
+    """
+
+    keep: Keep = "all"
+
+
 def read(source: Files) -> Dataset:
     """Samples of a COCO json, in the order of image ids (as pycocotools sorts them), gold in the file's order.
 
@@ -69,9 +97,33 @@ def read(source: Files) -> Dataset:
         Vr1benchError: A required field is missing, an id is repeated or refers to nothing, or a box has a negative
             size or is not finite; the message says which.
     """
-    read_options(source)
+    told = read_options(source, CocoOptions)
     data, sha256 = read_json(source.annotations, Instances[Image])
-    return dataset(source, data, sha256)
+    return dataset(source, _filtered(data, told.keep), sha256)
+
+
+def _filtered(data: Instances[Image], keep: Keep) -> Instances[Image]:
+    """What one of VLM-R1's readings leaves of a file; crowds count as one box each."""
+    if keep == "all":
+        return data
+    counts = Counter((row.image_id, row.category_id) for row in data.annotations)
+    if keep == "categories of 10":
+        rows = [row for row in data.annotations if counts[row.image_id, row.category_id] <= FEW]
+        return msgspec.structs.replace(data, annotations=rows)
+    boxes = Counter(row.image_id for row in data.annotations)
+    most = Counter[Id]()
+    for (image_id, _), count in counts.items():
+        most[image_id] = max(most[image_id], count)
+    kept = {
+        image.id
+        for image in data.images
+        if boxes[image.id] > 0 and (most[image.id] == 1 if keep == "one of each" else boxes[image.id] <= FEW)
+    }
+    return msgspec.structs.replace(
+        data,
+        images=[image for image in data.images if image.id in kept],
+        annotations=[row for row in data.annotations if row.image_id in kept],
+    )
 
 
 def dataset(

@@ -10,8 +10,8 @@ from typing import Any
 from tabulate import tabulate
 
 from vr1bench import published as papers
-from vr1bench.published import Published
 from vr1bench.metrics.aspects import ASPECTS, overall
+from vr1bench.published import Published
 from vr1bench.store import Metric, Result, read_results, write_text
 
 STATUS_ORDER = ("ok", "none", "salvaged", "truncated", "malformed", "refused", "empty", "unasked")

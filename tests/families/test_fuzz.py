@@ -93,6 +93,7 @@ def seconds(name, text, *, tokens, queries):
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_megabyte_of_brackets_boxes_begun_or_digits_takes_less_than_a_second(name):
     for unit in ISSUE:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -441,22 +440,3 @@ def test_points_stand_in_columns_of_their_own(tmp_path, monkeypatch):
     assert result.primary.value == 1.0
     assert result.key.column == ("demo/rec", "val[:5]", "standard", "points")
     assert result.values.boxes == 5
-
-
-def test_ctrl_c_says_that_the_answers_are_kept(tmp_path, monkeypatch):
-    pytest.importorskip("transformers", reason="needs an engine that takes its time: uv sync --extra cpu")
-    monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
-    # A job in the background of a shell ignores the signal: the handler is put back first.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from vr1bench.cli import main; main()"
-    )
-    options = f"run --model demo --benchmark demo/coco --engine hf --quiet --output {tmp_path / 'out'}"
-    process = subprocess.Popen([sys.executable, "-c", code, *options.split()], stderr=subprocess.PIPE, text=True)
-    answered = False
-    while process.poll() is None and not answered:
-        answered = any(path.stat().st_size for path in tmp_path.glob("out/runs/*/demo/coco/*/records.jsonl"))
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130
-    assert "what was answered is kept" in said
-    assert "Traceback" not in said

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.images import MAX_PIXELS, ImageError, load
+from vr1bench.readers.pictures import upright_size
 
 ORIENTATION = 274
 
@@ -197,3 +198,16 @@ def test_a_bomb_is_refused_even_where_pillows_own_bound_was_lifted(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # some libraries do that on import
     with pytest.raises(ImageError, match=f"60000x60000 pixels; expected at most {MAX_PIXELS}"):
         load(png_of_size(tmp_path / "bomb.png", 60_000, 60_000))
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_is_ignored_by_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    late = path.read_bytes()
+    start = late.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(late[start : start + 4], "big")
+    end = late.index(b"IEND") - 4
+    path.write_bytes(late[:start] + late[start + length : end] + late[start : start + length] + late[end:])
+    assert load(path).size == load(path, (40, 20)).size == upright_size(path)[0] == (40, 20)

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vr1bench import published as papers
-from vr1bench.metrics.aspects import ASPECTS, overall
+from vr1bench.metrics.aspects import mean
 from vr1bench.published import Published
 from vr1bench.store import Metric, Result, read_results, write_text
 
@@ -32,11 +32,8 @@ def run_table(results: Sequence[Result]) -> str:
     if len(results) > 1 and len(primaries) == 1:
         values = {r.key.benchmark: r.primary.value for r in results if r.primary.value is not None}
         if len(values) == len(results):
-            aspects = {name.removeprefix("ovdeval/"): value for name, value in values.items()}
-            of_ovdeval = set(aspects) == {name for names in ASPECTS.values() for name in names}
-            mean = Metric(value=overall(aspects) if of_ovdeval else sum(values.values()) / len(values))
-            title = f"mean of {len(ASPECTS)} aspects" if of_ovdeval else f"mean of {len(results)}"
-            rows.append({"benchmark": title, "metric": primaries.pop(), "value": percent(mean)})
+            value, title = mean(values)
+            rows.append({"benchmark": title, "metric": primaries.pop(), "value": percent(Metric(value=value))})
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(rows))
 
 
@@ -67,6 +64,24 @@ def _alignment(rows: Sequence[dict[str, str]]) -> list[str]:
 def counts_text(counts: dict[str, int]) -> str:
     """Status counts in words, the good ones first: `97 ok, 3 none`."""
     return ", ".join(f"{counts[name]} {name}" for name in STATUS_ORDER if counts.get(name))
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What a table does not hold: odd gold, broken items of answers, the audit, other engines' agreement."""
+    lines: list[str] = []
+    for result in results:
+        name, values = result.key.benchmark, result.values
+        lines += [f"note: {name}: {count} {what}" for what, count in values.warnings.items()]
+        if found := {**values.broken, **values.flags}:
+            items = values.boxes + sum(count for what, count in values.broken.items() if what != "clipped")
+            said = ", ".join(f"{count} {what} ({count / max(items, 1):.1%})" for what, count in found.items())
+            lines.append(f"note: {name}: of {items} items in answers: {said}")
+        lines += [f"warning: {name}: {finding}" for finding in values.audit]
+        lines += [
+            f"verified: {name}: {engine} differs by at most {difference:.1e}"
+            for engine, difference in values.verified.items()
+        ]
+    return lines
 
 
 def markdown(results: Sequence[Result], published: Sequence[Published] = ()) -> str:

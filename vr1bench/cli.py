@@ -145,7 +145,7 @@ def score(
         return
     if not run_dirs:
         raise Vr1benchError("expected run folders, or --coco-gt with --coco-results")
-    from vr1bench.board import run_table, write_leaderboard
+    from vr1bench.board import notes, run_table, write_leaderboard
     from vr1bench.rescoring import rescore
 
     overrides = pairs(changes, "--set") | ({"scores": scores} if scores else {})
@@ -156,7 +156,8 @@ def score(
     for output in dict.fromkeys(output for _, output in found):
         write_leaderboard(output)
     _say("[" + ",\n".join(r.model_dump_json() for r in results) + "]" if as_json else run_table(results))
-    _notes(results)
+    for line in notes(results):
+        typer.echo(line, err=True)
 
 
 @app.command(
@@ -318,31 +319,15 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 def _report(results: Sequence[Result], output: Path) -> None:
-    from vr1bench.board import run_table, write_leaderboard
+    from vr1bench.board import notes, run_table, write_leaderboard
 
     if not results:
         return
     path = write_leaderboard(output)
     _say(run_table(results))
-    _notes(results)
+    for line in notes(results):
+        typer.echo(line, err=True)
     typer.echo(f"\nresults in {output}/, records in {output}/runs/, leaderboard {path}", err=True)
-
-
-def _notes(results: Sequence[Result]) -> None:
-    """What a table does not hold, on stderr: odd gold, broken items of answers, other engines' agreement."""
-    for result in results:
-        name, values = result.key.benchmark, result.values
-        for what, count in values.warnings.items():
-            typer.echo(f"note: {name}: {count} {what}", err=True)
-        if values.broken or values.flags:
-            items = values.boxes + sum(count for what, count in values.broken.items() if what != "clipped")
-            found = {**values.broken, **values.flags}
-            said = ", ".join(f"{count} {what} ({count / max(items, 1):.1%})" for what, count in found.items())
-            typer.echo(f"note: {name}: of {items} items in answers: {said}", err=True)
-        for finding in values.audit:
-            typer.echo(f"warning: {name}: {finding}", err=True)
-        for engine, difference in values.verified.items():
-            typer.echo(f"verified: {name}: {engine} differs by at most {difference:.1e}", err=True)
 
 
 def _say(text: str) -> None:

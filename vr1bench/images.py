@@ -70,15 +70,26 @@ def load(path: str | Path, size: tuple[int, int] | None = None) -> Image.Image:
         ) from error
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height in pixels once EXIF orientation is applied, from the header alone."""
+    width, height = image.size
+    sideways = _oriented(image) and image.getexif().get(_ORIENTATION_TAG) in _TRANSPOSED
+    return (height, width) if sideways else (width, height)
+
+
+def _oriented(image: Image.Image) -> bool:
+    """Whether the header has an orientation; one behind a PNG's pixels, for which all are decoded, is ignored."""
+    return image.format != "PNG" or "exif" in image.info
+
+
 def _turn(image: Image.Image, path: Path, size: tuple[int, int] | None) -> bool:
     """Whether to apply the EXIF orientation; refuses a wrong size before any pixel is decoded."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"image {path}: {width}x{height} pixels; expected at most {MAX_PIXELS} in all")
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    upright = (height, width) if orientation in _TRANSPOSED else (width, height)
+    upright = upright_size(image)
     if size is None or upright == size:
-        return True
+        return _oriented(image)
     if (width, height) == size:
         return False
     turned = f" ({upright[0]}x{upright[1]} upright)" if upright != (width, height) else ""

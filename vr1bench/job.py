@@ -68,22 +68,22 @@ class Job:
     @property
     def count(self) -> int:
         """Samples to answer."""
-        return self._chosen if self.limit is None else min(self.limit, self._chosen)
-
-    @property
-    def _chosen(self) -> int:
-        """Samples that the protocol scores."""
-        return len(self.dataset) if self._order is None else len(self._order)
+        return len(self._rows)
 
     @cached_property
-    def _order(self) -> list[int] | None:
-        """Rows of the dataset that the protocol scores, in its order; None where that is all of them."""
+    def _order(self) -> Sequence[int]:
+        """Rows of the dataset that the protocol scores, in its order."""
         return self.protocol.order(len(self.dataset))
+
+    @property
+    def _rows(self) -> Sequence[int]:
+        """Those of them that this job asks about."""
+        return self._order[: self.limit]
 
     @property
     def key(self) -> Key:
         """What this job's number belongs to; a limited split has a name of its own, and so have points for boxes."""
-        split = self.split if self.count == self._chosen else f"{self.split}[:{self.count}]"
+        split = self.split if self.count == len(self._order) else f"{self.split}[:{self.count}]"
         return Key(
             benchmark=self.benchmark.name,
             split=split,
@@ -153,7 +153,7 @@ class Job:
     @property
     def max_image_tokens(self) -> int:
         """Image tokens of the largest image that will be asked about; 0 where the family cannot tell."""
-        sizes = {(int(w), int(h)) for w, h in self.dataset.sizes[: self.count if self._order is None else None]}
+        sizes = {(int(w), int(h)) for w, h in self.dataset.sizes[self._rows]}
         fed = (self._fed_size(*size) for size in sizes)
         return max((self.family.image_tokens(*size) or 0 for size in fed if size), default=0)
 
@@ -166,7 +166,7 @@ class Job:
 
     def samples(self) -> Iterator[Sample]:
         """The samples, in the pinned order."""
-        return (self.dataset[i] for i in (range(self.count) if self._order is None else self._order[: self.count]))
+        return (self.dataset[i] for i in self._rows)
 
     def requests(self, sample: Sample) -> list[Request]:
         """The questions of one sample: one, one a class, or none where the protocol asks only for what is there.

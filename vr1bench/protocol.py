@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Literal
@@ -77,13 +77,12 @@ class Protocol(FrozenModel):
                 values |= fields
         return validated(Protocol, values, f"protocol {self.name}")
 
-    def order(self, count: int) -> list[int] | None:
-        """Which of `count` samples are scored, in what order; None where all are, in theirs."""
-        if self.shuffle is None and self.first is None:
-            return None
+    def order(self, count: int) -> Sequence[int]:
+        """Which of `count` samples are scored, in what order."""
+        if self.shuffle is None:
+            return range(count)[: self.first]
         places = list(range(count))
-        if self.shuffle is not None:
-            random.Random(self.shuffle).shuffle(places)  # noqa: S311  as `random.seed` and `random.shuffle` do
+        random.Random(self.shuffle).shuffle(places)  # noqa: S311  as `random.seed` and `random.shuffle` do
         return places[: self.first]
 
     def question(self, family: str, key: Literal["all", "one", "refer"]) -> str:

@@ -38,17 +38,18 @@ class Reading(NamedTuple):
         return written * twice(self.scale)[table.sample] + twice(self.shift)[table.sample]
 
 
-OTHERS = (
-    ("original pixels", Frame(of="original")),
-    ("fed pixels", Frame(of="fed")),
-    ("resized pixels 28", Frame(of="fed")),
-    ("resized pixels 32", Frame(of="fed")),
-    ("fractions", Frame(of="grid", extent=1)),
-    ("percent", Frame(of="grid", extent=100)),
-    ("thousandths", Frame(of="grid", extent=1000)),
-)
-"""Readings tried beside the family's own. Whatever it is fed, Qwen's resizes to multiples of 28 and 32 are tried; grids
-to 999 and 1023 lie too near to 1000 to need their own."""
+THOUSANDTHS = Frame(of="grid", extent=1000)
+RESIZED = {"resized pixels 28": 28, "resized pixels 32": 32}
+"""Qwen's resizes, to multiples of a number: tried whatever the family is fed."""
+OTHERS = {
+    "original pixels": Frame(of="original"),
+    "fed pixels": Frame(of="fed"),
+    **dict.fromkeys(RESIZED, Frame(of="fed")),
+    "fractions": Frame(of="grid", extent=1),
+    "percent": Frame(of="grid", extent=100),
+    "thousandths": THOUSANDTHS,
+}
+"""Readings tried beside the family's own; grids to 999 and 1023 lie too near to 1000 to need their own."""
 
 
 def readings_of(own: Frame, table: Table) -> list[Reading]:
@@ -56,16 +57,15 @@ def readings_of(own: Frame, table: Table) -> list[Reading]:
     sizes = list(zip(table.size.tolist(), table.fed.tolist(), strict=True))
 
     def reading(name: str, words: str, frame: Frame, swapped: bool = False) -> Reading:
-        factor = int(name.rpartition(" ")[2]) if name.startswith("resized") else 0
+        factor = RESIZED.get(name, 0)
         rows = np.array([frame.placing((w, h), _resized(w, h, factor) or (fw, fh))[:4] for (w, h), (fw, fh) in sizes])
         return Reading(name, words, rows[:, :2], rows[:, 2:], swapped)
 
     found = [reading("own frame", words_of(own), own)]
-    found += [reading(name, words_of(frame), frame) for name, frame in OTHERS]
-    thousandths = OTHERS[-1][1]
+    found += [reading(name, words_of(frame), frame) for name, frame in OTHERS.items()]
     found += [
         reading("x and y swapped", f"{words_of(own)} with x and y swapped", own, swapped=True),
-        reading("swapped thousandths", f"{words_of(thousandths)} with x and y swapped", thousandths, swapped=True),
+        reading("swapped thousandths", f"{words_of(THOUSANDTHS)} with x and y swapped", THOUSANDTHS, swapped=True),
     ]
     return found
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from vr1bench import images
 from vr1bench.errors import Vr1benchError
 from vr1bench.images import MAX_PIXELS, ImageError
 
-_SIDEWAYS = frozenset({5, 6, 7, 8})
-"""EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
-_ORIENTATION_TAG = 274
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif"}
 """Formats that are written to disk, and the suffix of each."""
 
@@ -35,10 +33,7 @@ def upright_size(picture: Path | bytes, where: str = "") -> tuple[Size, str]:
     where = where or str(picture)
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-            (width, height), kind = image.size, image.format or ""
-            # Pillow decodes a whole PNG to look for an orientation behind its pixels
-            known = kind != "PNG" or "exif" in image.info
-            sideways = known and image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS
+            (width, height), kind = images.upright_size(image), image.format or ""
     except FileNotFoundError as error:
         raise ImageError(
             f"image {where}: no such file; its size is read from it, since the annotations do not say it: is the data "
@@ -50,7 +45,7 @@ def upright_size(picture: Path | bytes, where: str = "") -> tuple[Size, str]:
         ) from error
     if width * height > MAX_PIXELS:  # Pillow refuses from there on itself, unless somebody told it not to
         raise ImageError(f"image {where}: {width}x{height} pixels; expected at most {MAX_PIXELS} in all")
-    return ((height, width) if sideways else (width, height)), kind
+    return (width, height), kind
 
 
 class Album:

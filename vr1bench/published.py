@@ -5,7 +5,7 @@ then nothing says that both were made alike: a protocol's `about` lists what it 
 
 The file departs from the papers' words in two columns. `protocol` is "as reported" for what a paper cites from others;
 "vlm-r1-direct" for VLM-R1's base and SFT models, which test_rec_baseline.py evaluates (step 0 of its RL is the base
-model: equal to step 0 of SFT in all four sets); "vlm-r1 unreleased" for its detection, whose code nobody has.
+model: equal to step 0 of SFT in all four sets); "vlm-r1 unreleased" for COCO_filtered, whose images nobody knows.
 `scores` is "own" for Griffon, which scores a box by the root of its box and class probabilities (Griffon repository,
 coor_utils.py:311-343), and empty where it is unknown or there are none.
 """

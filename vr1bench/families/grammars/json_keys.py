@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vr1bench.families.grammars.numbers import NUMBER
+from vr1bench.families.grammars.numbers import CORNERS, NUMBER
 
 BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box", "coordinates")
 POINT_KEYS = ("point_2d", "point")
@@ -16,7 +16,6 @@ LIST_KEYS = (
     *("items", "objects", "output", "predictions", "regions", "response", "result", "results"),
 )
 """Folded keys around lists of boxes that name nothing."""
-CORNERS = ("x1", "y1", "x2", "y2")
 SEPARATORS = str.maketrans("", "", " _-")
 
 

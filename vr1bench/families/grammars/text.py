@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from vr1bench.families.grammars.json_boxes import JSON
-from vr1bench.families.grammars.numbers import NUMBER
+from vr1bench.families.grammars.numbers import CORNERS, NUMBER
 from vr1bench.families.reading import Place, Reading, Span, plain_number
 from vr1bench.types import Floats, FrozenModel
 
@@ -24,7 +24,6 @@ FIELD = re.compile(r"\{(x1|y1|x2|y2|from|to)(?::([0-9.a-z]+))?\}")
 FORMAT = re.compile(r"[0-9]{0,2}(?:d|\.[0-9]{1,2}f)?")
 NO_SEPARATOR = re.compile(r"[0-9.+eE]*")
 SPACES = r"\s*+"
-CORNERS = ("x1", "y1", "x2", "y2")
 CELLS = ("from", "to")
 CONTINUES = re.compile(r"[\s,;:&.\"'`*\[\](){}-]*+(?:and\b)?+[\s,;:&.\"'`*\[\](){}-]*+")
 """What may stand between two boxes of one label."""

@@ -11,6 +11,9 @@
     odinw/demoFlat/export/val_annotations_without_background.json ODinW's flat layout, pictures in the same folder
     rec/rec_jsons_processed/demo_val.json                         VLM-R1's REC json, pictures under rec/train2014/
     rec/train2014/COCO_train2014_000000000123.jpg
+    ovdeval/annotations/color.json                                OVDEval: ids from 0, each picture asked its own names
+    ovdeval/images/color/000000.jpg
+    reason_seg/ReasonSeg/val/000000.json, 000000.jpg              ReasonSeg: polygons, one file in five in cp1252
 
 Each data set draws its own pictures, from seeds that the small model never trained on (`TRAIN_SEED_START`).
 """
@@ -19,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import random
 import tempfile
 from collections.abc import Callable, Iterable
@@ -28,10 +30,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from vr1bench.demo.asked import save, write_json, write_ovdeval, write_reasonseg
 from vr1bench.demo.masks import area_px, paint, polygon, run_lengths
 from vr1bench.demo.world import LABELS, SHAPES, TRAIN_SEED_START, Scene, Thing, make_scene, referrals
 
 SEEDS_A_SET: Final = 10_000
+SETS: Final = 4
+SEEDS: Final = TRAIN_SEED_START // 2 // (SETS * SEEDS_A_SET)
 MOST_PICTURES: Final = 5_000
 # COCO's own ids run 1 to 90 with gaps (12, 26, 29, ...); these run 1 to 27 with three.
 COCO_IDS: Final = tuple(number for number in range(1, 28) if number not in (12, 19, 26))
@@ -46,36 +51,33 @@ Json = dict[str, Any]
 
 
 def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
-    """Write the four data sets, all of them or nothing; the same arguments give the same bytes.
+    """Write the data sets, all of them or nothing; the same arguments give the same bytes.
 
     Args:
         root: Folder to make. One that an earlier call made is replaced.
-        seed: Of the pictures, 0 to 24,999.
-        count: Pictures in each data set, 1 to `MOST_PICTURES`.
+        seed: Of the pictures, 0 to 12,499.
+        count: Pictures in each data set, 1 to `MOST_PICTURES`; half as many where each is asked something of its own.
 
     Raises:
         ValueError: If `seed` or `count` is out of range.
         FileExistsError: If `root` holds anything else than an earlier call's data sets.
     """
-    writers: dict[str, tuple[Callable[[Path, list[Scene]], None], ...]] = {
-        "coco": (_write_coco,),
-        "odinw": (_write_odinw_folder, _write_odinw_flat),
-        "rec": (_write_rec,),
-    }
+    whole = [(write, folder, spoken, count) for write, folder, spoken in SHARED]
+    halves = [(write, folder, spoken, (count + 1) // 2) for write, folder, spoken in ASKED]
     if not 1 <= count <= MOST_PICTURES:
         raise ValueError(f"count: got {count}, expected 1 to {MOST_PICTURES}")
-    if not 0 <= seed < TRAIN_SEED_START // (4 * SEEDS_A_SET):
-        raise ValueError(f"seed: got {seed}, expected 0 to {TRAIN_SEED_START // (4 * SEEDS_A_SET) - 1}")
-    if root.exists() and (stray := sorted({path.name for path in root.iterdir()} - set(writers))):
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed: got {seed}, expected 0 to {SEEDS - 1}")
+    known = {folder for _, folder, _, _ in whole + halves}
+    if root.exists() and (stray := sorted({path.name for path in root.iterdir()} - known)):
         raise FileExistsError(f"{root}: holds {stray[0]!r}, which is no demo data set; name a new or empty folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
         fresh = Path(name) / "fresh"
-        first = seed * 4 * SEEDS_A_SET
-        for folder, several in writers.items():
-            for write in several:
-                write(fresh / folder, _spoken_scenes(first, count) if folder == "rec" else _scenes(first, count))
-                first += SEEDS_A_SET
+        for sets, start in ((whole, 0), (halves, TRAIN_SEED_START // 2)):
+            for place, (write, folder, spoken, pictures) in enumerate(sets):
+                first = start + (seed * SETS + place) * SEEDS_A_SET
+                write(fresh / folder, _spoken_scenes(first, pictures) if spoken else _scenes(first, pictures))
         if root.exists():
             root.rename(Path(name) / "old")
         fresh.rename(root)
@@ -98,7 +100,7 @@ def _write_coco(root: Path, scenes: list[Scene]) -> None:
     crowds = 0
     for number, scene in _numbered(scenes):
         name = f"{number:012d}.jpg"
-        _save(scene, root / "demo2017" / name)
+        save(scene, root / "demo2017" / name)
         images.append(
             {
                 "license": 1,
@@ -132,7 +134,7 @@ def _write_coco(root: Path, scenes: list[Scene]) -> None:
     }
     licenses = [{"url": "https://www.apache.org/licenses/LICENSE-2.0", "id": 1, "name": "Apache-2.0"}]
     whole = {"info": info, "licenses": licenses, "images": images, "annotations": annotations, "categories": categories}
-    _write_json(root / "annotations" / "instances_demo2017.json", whole)
+    write_json(root / "annotations" / "instances_demo2017.json", whole)
 
 
 def _instance(thing: Thing, image_id: int, number: int) -> Json:
@@ -180,15 +182,15 @@ def _twins(scene: Scene) -> tuple[Thing, ...]:
 def _write_odinw_folder(root: Path, scenes: list[Scene]) -> None:
     folder = root / "Demo Shapes" / "Demo Shapes.v1-raw.coco" / "valid"
     whole = _roboflow(folder, scenes, FOLDER_CLASSES, "shape ({})_jpg.rf.{}.jpg")
-    _write_json(folder / "annotations_without_background.json", whole)
+    write_json(folder / "annotations_without_background.json", whole)
     dummy = {"id": 0, "name": "shapes", "supercategory": "none"}
-    _write_json(folder / "_annotations.coco.json", {**whole, "categories": [dummy, *whole["categories"]]})
+    write_json(folder / "_annotations.coco.json", {**whole, "categories": [dummy, *whole["categories"]]})
 
 
 def _write_odinw_flat(root: Path, scenes: list[Scene]) -> None:
     folder = root / "demoFlat" / "export"
     whole = _roboflow(folder, scenes, FLAT_CLASSES, "figure ({}).jpg.rf.{}.jpg")
-    _write_json(folder / "val_annotations_without_background.json", whole)
+    write_json(folder / "val_annotations_without_background.json", whole)
 
 
 def _roboflow(folder: Path, scenes: list[Scene], classes: tuple[str, ...], name: str) -> Json:
@@ -198,7 +200,7 @@ def _roboflow(folder: Path, scenes: list[Scene], classes: tuple[str, ...], name:
     for index, scene in enumerate(scenes):
         digest = hashlib.sha256(f"{scene.seed}".encode()).hexdigest()[:32]
         file = name.format(index + 1, digest)
-        _save(scene, folder / file)
+        save(scene, folder / file)
         images.append(
             {
                 "id": index,
@@ -245,10 +247,10 @@ def _write_rec(root: Path, scenes: list[Scene]) -> None:
     rows: list[Json] = []
     for number, scene in _numbered(scenes):
         image = f"train2014/COCO_train2014_{number:012d}.jpg"
-        _save(scene, root / image)
+        save(scene, root / image)
         phrase, index = random.Random(scene.seed).choice(referrals(scene))  # noqa: S311 (repeatable, no secret)
         rows.append({"id": len(rows), "image_id": number, "image": image, **_rec_row(scene, phrase, index, number)})
-    _write_json(root / "rec_jsons_processed" / "demo_val.json", rows)
+    write_json(root / "rec_jsons_processed" / "demo_val.json", rows)
 
 
 def _rec_row(scene: Scene, phrase: str, index: int, image_id: int) -> Json:
@@ -277,11 +279,15 @@ def _numbered(scenes: list[Scene]) -> list[tuple[int, Scene]]:
     return [(139 + 37 * index + scene.seed % 23, scene) for index, scene in enumerate(scenes)]
 
 
-def _save(scene: Scene, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scene.picture.save(path, "JPEG", quality=95, subsampling=0)
-
-
-def _write_json(path: Path, whole: Json | list[Json]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, allow_nan=False), encoding="utf-8")
+Writer = Callable[[Path, list[Scene]], None]
+# Writer, folder, and whether every picture must have something that an expression means.
+SHARED: Final[tuple[tuple[Writer, str, bool], ...]] = (
+    (_write_coco, "coco", False),
+    (_write_odinw_folder, "odinw", False),
+    (_write_odinw_flat, "odinw", False),
+    (_write_rec, "rec", True),
+)
+ASKED: Final[tuple[tuple[Writer, str, bool], ...]] = (
+    (write_ovdeval, "ovdeval", False),
+    (write_reasonseg, "reason_seg", True),
+)

@@ -87,7 +87,7 @@ def test_a_suite_shows_its_members_what_they_share_and_its_mean():
 
 
 def test_a_name_of_both_is_the_benchmark_and_a_toml_is_shown(coco_folder):
-    assert "in suites       refcoco, refcoco-val\n" in describe("refcoco")
+    assert "in suites       refcoco, refcoco-val, paper-vlm-r1\n" in describe("refcoco")
     path = coco_folder / "small.toml"
     path.write_text('quirks = ["A wet floor."]\n' + path.read_text() + '[source]\nlicence = "none"\nnote = "Mind."\n')
     text = describe(str(path))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vr1bench.asking import questions
     from vr1bench.coco import coco_eval
+    from vr1bench.detections import score_detections
     from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
     from vr1bench.parsing import parse
     from vr1bench.rescoring import rescore
@@ -47,6 +48,7 @@ _HOMES = {
     "read_results": "store",
     "rescore": "rescoring",
     "run": "running",
+    "score_detections": "detections",
 }
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "read_results",
     "rescore",
     "run",
+    "score_detections",
 ]
 
 

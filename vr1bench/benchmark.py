@@ -28,6 +28,7 @@ METRICS: dict[Task, tuple[str, ...]] = {
         *("AP_tie", "AP50_tie", "F1@0.5", "precision@0.5", "recall@0.5", "greedy precision", "greedy recall"),
     ),
     "refer": ("Acc@0.5", "Acc@0.75", "mean IoU"),
+    "qa": ("accuracy", "relaxed accuracy"),  # the second where it is the primary one, and then of each kind as well
 }
 NMS_METRICS = ("NMS-AP", "NMS-AP50", "NMS-AP75", "NMS-AP best", "NMS-AP worst")
 """What a detection benchmark holds besides where NMS-AP is its primary metric."""
@@ -170,7 +171,7 @@ class Benchmark(FrozenModel):
     def _generate(self) -> Path:
         from vr1bench.demo.datasets import write_demo
 
-        root = cache_dir() / "demo-1"
+        root = cache_dir() / "demo-2"
         if not root.is_dir():
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root)

@@ -92,8 +92,8 @@ def markdown(results: Sequence[Result], published: Sequence[Published] = ()) -> 
         published: Numbers of papers: in rows of their own where they have a column, else in tables below.
     """
     columns = sorted({result.key.column for result in results})
-    models = sorted({_model(result) for result in results})
-    cells = {(_model(result), result.key.column): result for result in results}
+    models = sorted({result.key.title for result in results})
+    cells = {(result.key.title, result.key.column): result for result in results}
     primaries = {result.key.column: result.values.primary for result in results}
     shared, apart = _placed(papers.about({result.key.benchmark for result in results}, published), primaries)
     header = ["model", *(f"{b} {s}, {primaries[b, s, p, r]}, {p}, {r}" for b, s, p, r in columns)]
@@ -151,11 +151,6 @@ def _apart(rows: Sequence[Published]) -> str:
         + "\n".join(tables)
         + "\n"
     )
-
-
-def _model(result: Result) -> str:
-    step = "" if result.key.step is None else f" step {result.key.step}"
-    return f"{result.key.model}@{result.key.revision[:8]}{step}"
 
 
 def _cell(result: Result | None) -> str:

@@ -117,43 +117,97 @@ def run(
     _report(results, output)
 
 
-@app.command(epilog="Example: vr1bench score --coco-gt instances_val2017.json --coco-results detections.json")
+@app.command(
+    epilog="Example: vr1bench score --benchmark odinw/Raccoon --coco-results detections.json --model GroundingDINO-T"
+)
 def score(
     run_dirs: Annotated[Optional[list[Path]], typer.Argument(help="Run folders (they hold records.jsonl).")] = None,
-    protocol: Annotated[Optional[str], typer.Option(help="Judge by another protocol that asks the same.")] = None,
+    protocol: Annotated[
+        Optional[str],
+        typer.Option(help="Judge by another protocol that asks the same; detections by any [default: standard]."),
+    ] = None,
     family: Annotated[
         Optional[str], typer.Option(help="Read by another family or its TOML, which must ask the same.")
     ] = None,
-    scores: Scores = None,
+    scores: Annotated[
+        Optional[str],
+        typer.Option(help="Where box scores come from: constant, logprob or order; for detections own is the default."),
+    ] = None,
     changes: Changes = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
     data_dir: DataDir = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
     ] = False,
-    coco_gt: Annotated[Optional[Path], typer.Option(help="Anybody's COCO annotations; with --coco-results.")] = None,
-    coco_results: Annotated[Optional[Path], typer.Option(help="Anybody's COCO result file.")] = None,
+    coco_results: Annotated[
+        Optional[Path],
+        typer.Option(help="Anybody's detections, a COCO result file; for several benchmarks a folder with one each."),
+    ] = None,
+    benchmark: Annotated[
+        Optional[list[str]], typer.Option(help="What --coco-results are of: a benchmark's name or TOML.")
+    ] = None,
+    suite: Annotated[Optional[str], typer.Option(help="What a folder of --coco-results is of.")] = None,
+    model: Annotated[
+        Optional[str], typer.Option(help="What the row of --coco-results is called [default: the file's name].")
+    ] = None,
+    split: Annotated[
+        Optional[str], typer.Option(help="Split of --coco-results [default: each benchmark's own].")
+    ] = None,
+    output: Annotated[
+        Optional[Path], typer.Option(help="Folder of results for the row of --coco-results [default: results].")
+    ] = None,
+    coco_gt: Annotated[
+        Optional[Path], typer.Option(help="Anybody's COCO annotations: numbers of --coco-results without a row.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Parse and score stored answers again without a model, or score a COCO result file."""
+    """Parse and score stored answers again without a model, or score anybody's COCO result file.
+
+    A result file is scored under a benchmark's protocol, as a row of the leaderboard, or against any annotations.
+    """
     from vr1bench.arguments import pairs
 
-    if coco_gt or coco_results:
-        if not (coco_gt and coco_results) or run_dirs or protocol or family or scores or limit or data_dir or verify:
-            raise Vr1benchError("--coco-gt and --coco-results go together, with --set and --json and nothing else")
-        _score_coco(coco_gt, coco_results, pairs(changes, "--set"), as_json)
-        return
-    if not run_dirs:
-        raise Vr1benchError("expected run folders, or --coco-gt with --coco-results")
-    from vr1bench.board import notes, run_table, write_leaderboard
-    from vr1bench.rescoring import rescore
+    overrides = pairs(changes, "--set")
+    row = bool(benchmark or suite or model or split or output)
+    if not (coco_gt or coco_results or row):
+        from vr1bench.rescoring import rescore
 
-    overrides = pairs(changes, "--set") | ({"scores": scores} if scores else {})
-    found = [
-        rescore(folder, protocol, overrides, data_dir, family=family, limit=limit, verify=verify) for folder in run_dirs
-    ]
-    results = [result for result, _ in found]
-    for output in dict.fromkeys(output for _, output in found):
+        overrides |= {"scores": scores} if scores else {}
+        found = [
+            rescore(folder, protocol, overrides, data_dir, family=family, limit=limit, verify=verify)
+            for folder in run_dirs or ()
+        ]
+        if not found:
+            raise Vr1benchError("expected run folders, or --coco-results with --benchmark, --suite or --coco-gt")
+        _show([result for result, _ in found], [folder for _, folder in found], as_json)
+    elif run_dirs or family or limit is not None:
+        raise Vr1benchError(
+            "run folders, --family and --limit are of stored answers, --coco-results is not; expected one of the two "
+            "and nothing else"
+        )
+    elif coco_results and (benchmark or suite) and not coco_gt:
+        from vr1bench.detections import score_detections
+
+        folder = output or Path("results")
+        results = score_detections(
+            coco_results, suite, benchmark, model=model, protocol=protocol or "standard", split=split, scores=scores,
+            data_dir=data_dir, output=folder, overrides=overrides, verify=verify,
+        )  # fmt: skip
+        _show(results, [folder], as_json)
+    elif coco_results and coco_gt and not (row or protocol or scores or data_dir or verify):
+        _score_coco(coco_gt, coco_results, overrides, as_json)
+    else:
+        raise Vr1benchError(
+            "--coco-gt and --coco-results go together, with --set and --json and nothing else; for a row of the "
+            "leaderboard --coco-results goes with --benchmark or --suite"
+        )
+
+
+def _show(results: Sequence[Result], outputs: Sequence[Path], as_json: bool) -> None:
+    """Prints what was scored without a model, and draws the leaderboards that it belongs to."""
+    from vr1bench.board import notes, run_table, write_leaderboard
+
+    for output in dict.fromkeys(outputs):
         write_leaderboard(output)
     _say("[" + ",\n".join(r.model_dump_json() for r in results) + "]" if as_json else run_table(results))
     for line in notes(results):

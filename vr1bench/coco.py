@@ -8,6 +8,7 @@ changed.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -68,18 +69,54 @@ def load(gt: str | Path | Mapping[str, Json], results: str | Path | Rows, *, ids
     images, _ = _listed(_rows(content, "images", place), f"{place}: images")
     classes, entries = _listed(_rows(content, "categories", place), f"{place}: categories")
     truth = _truth(_rows(content, "annotations", place), images, classes, ids, f"{place}: annotations")
-    answers = _json(results)
-    if not isinstance(answers, Sequence) or isinstance(answers, str):
-        raise Vr1benchError(
-            f"{other}: expected a list of {{image_id, category_id, bbox, score}}, got {_kind(answers)}"
-            + ("; pass its 'annotations'" if isinstance(answers, Mapping) and "annotations" in answers else "")
-        )
+    answers = _listed_answers(_json(results), other)
     guesses = _guesses(answers, images, classes, other)
     strays = tuple(str(row["category_id"]) for row, place in zip(answers, guesses.label, strict=True) if place < 0)
     if strays:
         _warn(f"{other}: dropped {len(strays)} detections of classes that the ground truth does not list")
     labels = tuple(str(entry.get("name", entry["id"])) for entry in entries)
     return Columns(labels, len(images), truth, guesses, strays)
+
+
+def read_detections(path: Path, images: Mapping[Json, int], classes: Mapping[Json, int]) -> tuple[Guesses, str]:
+    """A result file against images and classes that are known already.
+
+    As strict as `coco_eval`, and twice stricter, since a row of a leaderboard comes of it: there a class that is not
+    listed, and corners beyond all numbers, cost nothing.
+
+    Args:
+        path: The file; read once, so a pipe will do.
+        images: Place of each image by id.
+        classes: Place of each class by id.
+
+    Returns:
+        Detections in the file's order, labelled by the classes' places; and the sha256 of the file.
+
+    Raises:
+        Vr1benchError: The file cannot be read or says something that has no honest score.
+    """
+    text, where = _bytes(path), str(path)
+    rows = _listed_answers(_parsed(text, path), where)
+    guesses = _guesses(rows, images, classes, where)
+    if (guesses.label < 0).any():
+        row = int(np.argmax(guesses.label < 0))
+        known = list({place: key for key, place in classes.items()}.values())
+        some = ", ".join(map(repr, known if len(known) <= 8 else known[:7])) + (", ..." if len(known) > 8 else "")
+        raise Vr1benchError(
+            f"{where}[{row}]: expected a category_id of the annotation file ({some}), got "
+            f"{_shown(rows[row]['category_id'])}; write the ids of that file, not a model's own numbers"
+        )
+    _refuse_huge(guesses.boxes, guesses.extents, _boxes(rows, where), where)
+    return guesses, hashlib.sha256(text).hexdigest()
+
+
+def _listed_answers(content: Json, where: str) -> Rows:
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        raise Vr1benchError(
+            f"{where}: expected a list of {{image_id, category_id, bbox, score}}, got {_kind(content)}"
+            + ("; pass its 'annotations'" if isinstance(content, Mapping) and "annotations" in content else "")
+        )
+    return content
 
 
 def _truth(rows: Rows, images: dict[Json, int], classes: dict[Json, int], ids: AnnotationIds, where: str) -> Truth:
@@ -91,11 +128,7 @@ def _truth(rows: Rows, images: dict[Json, int], classes: dict[Json, int], ids: A
             "COCO boxes are [x, y, width, height]"
         )
     corners, extents = _corners(xywh), _extents(xywh)
-    huge = np.flatnonzero(~np.isfinite(corners).all(axis=1) | ~np.isfinite(extents))
-    if len(huge):
-        raise Vr1benchError(
-            f"{where}[{huge[0]}]: expected a box of finite corners and area, got bbox {xywh[huge[0]].tolist()}; mend it"
-        )
+    _refuse_huge(corners, extents, xywh, where)
     areas = _numbers(
         [row.get("area", extent) for row, extent in zip(rows, extents.tolist(), strict=True)], where, "area"
     )
@@ -113,7 +146,15 @@ def _truth(rows: Rows, images: dict[Json, int], classes: dict[Json, int], ids: A
     return truth.take(known)
 
 
-def _guesses(rows: Rows, images: dict[Json, int], classes: dict[Json, int], where: str) -> Guesses:
+def _refuse_huge(corners: Floats, extents: Floats, xywh: Floats, where: str) -> None:
+    huge = np.flatnonzero(~np.isfinite(corners).all(axis=1) | ~np.isfinite(extents))
+    if len(huge):
+        raise Vr1benchError(
+            f"{where}[{huge[0]}]: expected a box of finite corners and area, got bbox {xywh[huge[0]].tolist()}; mend it"
+        )
+
+
+def _guesses(rows: Rows, images: Mapping[Json, int], classes: Mapping[Json, int], where: str) -> Guesses:
     xywh = _boxes(rows, where)
     image = _places(rows, "image_id", images, where)
     if (image < 0).any():
@@ -138,12 +179,17 @@ def _extents(xywh: Floats) -> Floats:
 
 def _json(source: Json) -> Json:
     """The source itself, or the content of the file that it names."""
-    if not isinstance(source, str | Path):
-        return source
+    return _parsed(_bytes(Path(source)), source) if isinstance(source, str | Path) else source
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        text = Path(source).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise Vr1benchError(f"cannot read {source}: {error.strerror}; expected a COCO json file") from error
+        raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a COCO json file") from error
+
+
+def _parsed(text: bytes, source: str | Path) -> Json:
     if not text.strip():
         raise Vr1benchError(f"{source}: expected json, got an empty file; download or write it again")
     try:
@@ -177,7 +223,7 @@ def _listed(rows: Rows, where: str) -> tuple[dict[Json, int], Rows]:
     return {key: place for place, key in enumerate(order)}, [entries[key] for key in order]
 
 
-def _places(rows: Rows, key: str, listed: dict[Json, int], where: str) -> Ints:
+def _places(rows: Rows, key: str, listed: Mapping[Json, int], where: str) -> Ints:
     """Place of every row's id among those listed, -1 for unlisted ones."""
     values = _field(rows, key, where)
     try:

@@ -107,7 +107,7 @@ def _data(data_dir: Path | None) -> list[Finding]:
 
     root = data_dir or default_data_dir()
     definitions = [b for b in benchmarks().values() if not b.generated]
-    there = [b.name for b in definitions if any((root / a).is_file() for a in b.splits[b.split].annotations)]
+    there = [b.name for b in definitions if any((root / a).exists() for a in b.splits[b.split].annotations)]
     said = f"{len(there)} of {len(definitions)} benchmarks in {root}" + (f": {', '.join(there)}" if there else "")
     mend = "" if there else "name their folder with --data-dir"
     findings = [Finding("data", "good" if there else "note", said, mend)]

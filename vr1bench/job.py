@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,11 +19,26 @@ from pydantic import ValidationError
 from vr1bench.benchmark import Benchmark, Source, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
+from vr1bench.families.answers import read_answer
+from vr1bench.metrics.qa import options
 from vr1bench.model import Model
 from vr1bench.protocol import Protocol
 from vr1bench.readers import Dataset, text_of
+from vr1bench.readers.refer import PROBLEM_PREFIX
 from vr1bench.store import Journal, Key
-from vr1bench.types import Detections, Pair, PixelBudget, Points, Prediction, Request, Sample, Sampling, Status
+from vr1bench.types import (
+    Completion,
+    Detections,
+    Kind,
+    Pair,
+    PixelBudget,
+    Points,
+    Prediction,
+    Request,
+    Sample,
+    Sampling,
+    Status,
+)
 
 ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", "max_tokens")
 """Protocol fields that decide what is asked; the others judge, so records serve any value of them."""
@@ -88,7 +103,7 @@ class Job:
             benchmark=self.benchmark.name,
             split=split,
             protocol=self.protocol.name,
-            scores="points" if self.family.pointing else self.protocol.scores,
+            scores="points" if self.family.pointing and self.benchmark.task != "qa" else self.protocol.scores,
             model=self.model.name,
             revision=self.model.revision,
             step=self.model.step,
@@ -137,8 +152,8 @@ class Job:
 
     @cached_property
     def _rule(self) -> Protocol:
-        """The protocol without its description."""
-        return self.protocol.model_copy(update={"about": ""})
+        """The protocol without its description, and without the words of other tasks."""
+        return self.protocol.asking(self.benchmark.task).model_copy(update={"about": ""})
 
     @cached_property
     def pixels(self) -> PixelBudget | None:
@@ -175,12 +190,16 @@ class Job:
             Vr1benchError: The protocol has no words for this task.
         """
         words = self.question
+        if self.benchmark.task == "qa":  # words for boxes have no place here: the family wraps nothing
+            return [self._request(sample, (), _asked(words, sample))]
         if self.benchmark.task == "refer":
             asked: list[tuple[str, ...]] = [sample.queries]
-            texts = [words.replace("{phrase}", sample.queries[0]).replace("{problem}", sample.problem)]
+            problem = sample.problem or f"{PROBLEM_PREFIX}{sample.queries[0]}."  # as VLM-R1's rows have it
+            texts = [words.replace("{phrase}", sample.queries[0]).replace("{problem}", problem)]
         elif self.protocol.query == "all":
             asked = [sample.queries]
-            texts = [words.replace("{labels}", self._separator.join(sample.queries))]
+            listed = words.replace("{list}", repr(list(sample.queries)))
+            texts = [listed.replace("{labels}", self._separator.join(sample.queries))]
         else:
             present = set(sample.gold.labels.tolist())
             asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
@@ -196,6 +215,8 @@ class Job:
     def perfect(self, request: Request) -> str:
         """The answer that the family would write if it knew the gold; crowd boxes are not answered."""
         sample = self.dataset[self._places[request.sample_id]]
+        if self.benchmark.task == "qa":
+            return sample.answers[0]
         asked = np.isin(sample.gold.labels, list(request.queries)) & ~sample.gold.crowd
         gold = Detections.of(sample.gold.boxes[asked], sample.gold.labels[asked].tolist())
         fed = self.family.fed_size(sample.width, sample.height, request.pixels)
@@ -212,8 +233,13 @@ class Job:
             completions = [record.completion for record in records if record and record.completion]
             if len(completions) < len(requests):
                 continue
-            parsed = [self.family.parse(c, r) for c, r in zip(completions, requests, strict=True)]
+            parsed = [self._read(c, r, sample) for c, r in zip(completions, requests, strict=True)]
             yield Pair(sample, merged(parsed) if parsed else None, len(requests))
+
+    def _read(self, completion: Completion, request: Request, sample: Sample) -> Prediction:
+        if self.benchmark.task == "qa":
+            return read_answer(completion, sample.choices)
+        return self.family.parse(completion, request)
 
     @cached_property
     def question(self) -> str:
@@ -239,7 +265,9 @@ class Job:
         return words
 
     @property
-    def _kind(self) -> Literal["all", "one", "refer"]:
+    def _kind(self) -> Kind:
+        if self.benchmark.task == "qa":
+            return "choose" if self.dataset.choices else "answer"
         if self.benchmark.task == "refer":
             return "refer"
         return "all" if self.protocol.query == "all" else "one"
@@ -333,6 +361,15 @@ def _merged_points(parts: Sequence[Points]) -> Points | None:
         return None
     columns = zip(*((part.xy, part.labels, part.unknown) for part in parts), strict=True)
     return Points(*(np.concatenate(column) for column in columns))
+
+
+def _asked(words: str, sample: Sample) -> str:
+    """A question of the data set in the protocol's words; its own braces are left alone."""
+    said = {
+        "{question}": sample.problem,
+        "{options}": "".join(f"{letter}. {choice}\n" for letter, choice in options(sample.choices).items()),
+    }
+    return re.sub(r"\{question\}|\{options\}", lambda place: said[place[0]], words)
 
 
 def file_name(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from vr1bench.benchmark import benchmarks, suites
+from vr1bench.benchmark import Benchmark, benchmarks, suites
 from vr1bench.engines import ENGINES
 from vr1bench.families import FAMILIES, Family
 from vr1bench.protocol import protocols
@@ -23,10 +23,14 @@ def _suites() -> str:
 
 def _benchmarks() -> str:
     rows = [
-        [b.name, b.task, b.primary, f"{b.split} ({b.splits[b.split].samples or '?'})", b.source.home or "generated"]
+        [b.name, b.task, b.primary, f"{b.split} ({b.splits[b.split].samples or '?'})", _home(b)]
         for b in benchmarks().values()
     ]
     return _table("benchmarks", rows)
+
+
+def _home(one: Benchmark) -> str:
+    return one.source.home or ("generated" if one.generated else "by hand")
 
 
 def _protocols() -> str:

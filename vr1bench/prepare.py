@@ -212,8 +212,11 @@ class _Work:
 
     def _remember(self, one: Benchmark, split: str, sha256: str) -> None:
         """Records an annotation file at first sight, and refuses another one afterwards."""
-        name = next(path for path in one.splits[split].annotations if (self.root / path).exists())
-        known = self.lock.annotations.setdefault(name, sha256)
+        where = one.splits[split]
+        name = next(path for path in where.annotations if (self.root / path).exists())
+        told = ", ".join(f"{option} = {value}" for option, value in sorted(where.options.items()))
+        place = f"{name} ({told})" if told else name  # what a reader is told may make it read other files as well
+        known = self.lock.annotations.setdefault(place, sha256)
         if known != sha256:
             raise Vr1benchError(
                 f"{self.root / name} changed: its sha256 is {sha256}, {LOCK} recorded {known}; numbers on it do not "
@@ -227,7 +230,7 @@ class _Work:
             return []
         found = [(remote, file) for remote, file in _files(one.source) if not self._is_there(remote, file)]
         if not found:
-            mend = "its TOML names no source; put the data there yourself"
+            mend = f"put the data there yourself ({one.source.note or 'its TOML names no source'})"
             if one.source.files:
                 mend = "what its archives bring is there; delete what is incomplete and type the same command again"
             row.error = Vr1benchError(f"{_what(row.error)}; {mend}, or name the folder that holds it with --data-dir")

@@ -12,8 +12,14 @@ from pydantic import Field
 
 from vr1bench.definitions import SHIPPED, read_toml, validated
 from vr1bench.registry import unknown
-from vr1bench.types import FrozenModel, Questions, Sampling, ScoreRule
+from vr1bench.types import FrozenModel, Kind, Questions, Sampling, ScoreRule, Task
 
+KINDS: dict[Task, tuple[Kind, ...]] = {
+    "detect": ("all", "one", "refer"),
+    "refer": ("all", "one", "refer"),
+    "qa": ("choose", "answer"),
+}
+"""The words of `Questions` that belong to each task; those of boxes go together."""
 WORDS = {"name", "about", "questions", "by_family", "on"}
 """Fields of a protocol that `--set` does not reach."""
 
@@ -85,7 +91,13 @@ class Protocol(FrozenModel):
         random.Random(self.shuffle).shuffle(places)  # noqa: S311  as `random.seed` and `random.shuffle` do
         return places[: self.first]
 
-    def question(self, family: str, key: Literal["all", "one", "refer"]) -> str:
+    def asking(self, task: Task) -> Protocol:
+        """Without the words of other tasks: what they say cannot change a score."""
+        blank = dict.fromkeys({*Questions.model_fields} - {*KINDS[task]}, "")
+        own = {family: words.model_copy(update=blank) for family, words in self.by_family.items()}
+        return self.model_copy(update={"questions": self.questions.model_copy(update=blank), "by_family": own})
+
+    def question(self, family: str, key: Kind) -> str:
         """The words for a family; a family without words of its own takes the protocol's."""
         own = self.by_family.get(family)
         return (getattr(own, key) if own else "") or getattr(self.questions, key)

@@ -14,7 +14,7 @@ from vr1bench.job import ASKING_FIELDS, Job
 from vr1bench.model import Model
 from vr1bench.protocol import Protocol, changed, protocol
 from vr1bench.running import finished
-from vr1bench.score import check_verifiable
+from vr1bench.score import check_verifiable, check_written
 from vr1bench.store import Journal, Result, read_run
 from vr1bench.types import Sampling
 
@@ -52,7 +52,7 @@ def rescore(
     identity = run["identity"]
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
-    wanted = _judging(stored, protocol_name, changes or {}, benchmark.name)
+    wanted = _judging(stored, protocol_name, changes or {}, benchmark)
     if verify:
         check_verifiable(wanted)
     root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
@@ -101,13 +101,14 @@ def _family(wanted: str | None, of_run: str) -> Family:
     return FAMILIES[wanted or of_run]
 
 
-def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any], benchmark: str) -> Protocol:
+def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any], benchmark: Benchmark) -> Protocol:
     """The protocol to judge by.
 
     Raises:
         NotComparableError: It asks something else, or needs log-probabilities that were not kept.
     """
-    wanted = protocol(name, changes, benchmark) if name else changed(stored, changes, benchmark)
+    wanted = protocol(name, changes, benchmark.name) if name else changed(stored, changes, benchmark.name)
+    wanted = wanted.asking(benchmark.task)  # as the stored one: another task's words may change
     for field in ASKING_FIELDS:
         if getattr(wanted, field) != getattr(stored, field):
             raise NotComparableError(
@@ -119,4 +120,5 @@ def _judging(stored: Protocol, name: str | None, changes: Mapping[str, Any], ben
             "scores 'logprob' need token log-probabilities, which this run did not keep; "
             "run again with --scores logprob"
         )
+    check_written(wanted)
     return wanted

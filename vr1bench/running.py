@@ -27,7 +27,7 @@ from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.job import Job, current
 from vr1bench.model import Model
 from vr1bench.readers import Dataset
-from vr1bench.score import check_verifiable, score
+from vr1bench.score import check_verifiable, check_written, score
 from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
 from vr1bench.types import Completion, Failure, Record, Request
 
@@ -152,6 +152,7 @@ def plan(
     jobs: list[Job] = []
     for definition in _definitions(suite, benchmark):
         rule = protocols.protocol(protocol, changes, definition.name)
+        check_written(rule)
         if verify:
             check_verifiable(rule)
         sampling = rule.sampling(gen_args, seed)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol as Interface
 
 import numpy as np
 
 from vr1bench.as_published import vlm_r1_iou
 from vr1bench.audit import Audit
-from vr1bench.benchmark import NMS_METRICS
+from vr1bench.benchmark import NMS_METRICS, Benchmark
 from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
-from vr1bench.job import Job
+from vr1bench.families import Family
 from vr1bench.metrics.ap import ABSENT, ap
 from vr1bench.metrics.columns import Columns, columns, joined
 from vr1bench.metrics.nms_ap import bounds, nms_ap
@@ -27,7 +28,9 @@ from vr1bench.metrics.pointwise import (
     referring_ious,
     summed,
 )
+from vr1bench.metrics.qa import right, shares, stopped
 from vr1bench.protocol import Protocol
+from vr1bench.readers import Dataset
 from vr1bench.store import Metric, Values
 from vr1bench.types import Detections, Floats, Pair, Prediction
 
@@ -35,7 +38,41 @@ BATCH = 256
 """Pairs held at a time; what stays of them are columns, so that memory follows boxes, not texts."""
 
 
-def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
+class Scored(Interface):
+    """What scoring must know of where the predictions come from: a job, or a file of detections."""
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What is measured."""
+        ...
+
+    @property
+    def protocol(self) -> Protocol:
+        """How."""
+        ...
+
+    @property
+    def dataset(self) -> Dataset:
+        """The split's samples."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many of them are scored."""
+        ...
+
+    @property
+    def family(self) -> Family | None:
+        """How the answers were read; None where there were no texts, and so nothing to audit."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of everything in the definitions that can change the score."""
+        ...
+
+
+def score(pairs: Iterable[Pair], job: Scored, *, verify: bool = False) -> Values:
     """All numbers of a complete job.
 
     Args:
@@ -46,12 +83,16 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
     Raises:
         Vr1benchError: The samples counted are not those expected: then there is no result.
     """
-    tally, audit = Tally(), Audit(job.family)
-    passing = (tally.add(pair, job.protocol) for pair in _audited(pairs, audit))
+    of_words = job.benchmark.task == "qa"
+    tally, audit = Tally(), Audit(job.family) if job.family and not of_words else None
+    passing = (tally.add(pair, job.protocol) for pair in (_audited(pairs, audit) if audit else pairs))
+    points = job.family is not None and job.family.pointing and not of_words
     per_class: dict[str, float | None] = {}
     verified: dict[str, float] = {}
-    if job.family.pointing:
+    if points:
         metrics = _point(passing, job)
+    elif of_words:
+        metrics, per_class = _answer(passing, job, tally)
     elif job.benchmark.task == "refer":
         metrics = _refer(passing, job.protocol)
     else:
@@ -62,7 +103,7 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
             "finish the run with the command that began it (or score fewer with --limit)"
         )
     return Values(
-        primary=next(iter(metrics)) if job.family.pointing else job.benchmark.primary,
+        primary=next(iter(metrics)) if points else job.benchmark.primary,
         metrics=metrics,
         per_class=per_class,
         counts=dict(sorted(tally.counts.items())),
@@ -72,8 +113,8 @@ def score(pairs: Iterable[Pair], job: Job, *, verify: bool = False) -> Values:
         n=tally.n,
         requests=tally.requests,
         warnings=job.dataset.warnings,
-        audit=audit.findings(),
-        audited={name: round(value, 4) for name, value in audit.numbers().items()},
+        audit=audit.findings() if audit else (),
+        audited={name: round(value, 4) for name, value in audit.numbers().items()} if audit else {},
         verified=verified,
         fingerprint=job.fingerprint,
         data_sha256=job.dataset.sha256,
@@ -85,6 +126,19 @@ def _audited(pairs: Iterable[Pair], audit: Audit) -> Iterator[Pair]:
     for pair in pairs:
         audit.add(pair)
         yield pair
+
+
+def check_written(protocol: Protocol) -> None:
+    """Refuses scores that no written answer has.
+
+    Raises:
+        Vr1benchError: The protocol takes the model's own scores.
+    """
+    if protocol.scores == "own":
+        raise Vr1benchError(
+            "scores 'own' are a detector's: a model that writes its answer gives its boxes none; expected constant, "
+            "logprob or order (a file of detections goes to vr1bench score --benchmark ... --coco-results FILE)"
+        )
 
 
 def check_verifiable(protocol: Protocol) -> None:
@@ -120,6 +174,7 @@ class Tally:
             return pair
         self.counts[prediction.status] += 1
         self.boxes += len(prediction.detections) + (len(prediction.points) if prediction.points else 0)
+        self.boxes += prediction.answer is not None
         self.broken.update(prediction.broken)
         for name, flagged in (("duplicate", prediction.duplicate), ("unknown label", prediction.unknown)):
             if flagged.any():
@@ -159,7 +214,7 @@ def _by_order(prediction: Prediction) -> Floats:
 
 
 def _detect(
-    pairs: Iterator[Pair], job: Job, verify: bool
+    pairs: Iterator[Pair], job: Scored, verify: bool
 ) -> tuple[dict[str, Metric], dict[str, float | None], dict[str, float]]:
     parts: list[Columns] = []
     own: list[Counts] = []
@@ -168,7 +223,8 @@ def _detect(
         parts.append(columns(batch, job.protocol.ids))
         own.append(detection_counts(batch).total)
         greedy.append(greedy_counts(batch).total)
-    table = joined(parts)
+    # A class that no image is asked for and no gold box has is one all the same: its detections compete in NMS-AP.
+    table = joined([*parts, replace(columns(()), labels=tuple(job.dataset.vocabulary.tolist()))])
     parts.clear()
     found = ap(table.truth, table.guesses, len(table.labels), job.protocol.max_detections)
     total, greedy_total = summed(own), summed(greedy)
@@ -210,7 +266,7 @@ def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
     }
 
 
-def _point(pairs: Iterator[Pair], job: Job) -> dict[str, Metric]:
+def _point(pairs: Iterator[Pair], job: Scored) -> dict[str, Metric]:
     """Numbers of a family that points: boxes have none."""
     if job.benchmark.task == "refer":
         hits = [pointed(batch, last=job.protocol.boxes == "last") for batch in _batches(pairs)]
@@ -221,6 +277,26 @@ def _point(pairs: Iterator[Pair], job: Job) -> dict[str, Metric]:
         "point precision": Metric(value=total.precision),
         "point recall": Metric(value=total.recall),
     }
+
+
+def _answer(pairs: Iterator[Pair], job: Scored, tally: Tally) -> tuple[dict[str, Metric], dict[str, float | None]]:
+    """Numbers of questions, and the primary one by tag; adds answers that a full stop makes wrong to the tally."""
+    within = job.benchmark.primary == "relaxed accuracy"
+    exact: list[bool] = []
+    near: list[bool] = []
+    tags: list[tuple[str, ...]] = []
+    for batch in _batches(pairs):
+        exact += right(batch).tolist()
+        near += right(batch, within=within).tolist()
+        tags += [pair.sample.tags for pair in batch]
+        if count := stopped(batch, within=within):
+            tally.flags["wrong but for a full stop"] += count
+    by_tag = shares(zip(tags, near, strict=True))
+    metrics = {"accuracy": Metric(value=sum(exact) / max(len(exact), 1))}
+    if within:
+        metrics |= {"relaxed accuracy": Metric(value=sum(near) / max(len(near), 1))}
+        metrics |= {f"relaxed accuracy {tag}": Metric(value=share) for tag, share in by_tag.items()}
+    return metrics, dict(by_tag)
 
 
 def _one_box(pair: Pair, protocol: Protocol) -> Pair:

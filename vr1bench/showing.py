@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from vr1bench import published as papers
 from vr1bench.benchmark import Benchmark, benchmarks, find, suite, suites
-from vr1bench.protocol import Protocol, protocols
+from vr1bench.protocol import KINDS, Protocol, protocols
 from vr1bench.published import published
 from vr1bench.registry import unknown
 from vr1bench.types import Task
@@ -22,6 +22,7 @@ ASKED = ("min_pixels", "max_pixels", "max_tokens", "shuffle", "first")
 JUDGED: dict[Task, tuple[str, ...]] = {
     "detect": ("query", "duplicates", "unknown", "scores", "ids", "max_detections", "nms_ties"),
     "refer": ("boxes", "match", "iou"),
+    "qa": (),
 }
 """The fields of a protocol that act on each task, beside `ASKED`."""
 
@@ -89,11 +90,16 @@ def _counted(one: Benchmark) -> str:
 
 
 def _protocols(one: Benchmark) -> str:
-    rules = [rule.at(one.name) for rule in protocols().values()]
+    rules = [rule.at(one.name) for rule in protocols().values() if one.task != "qa" or _asks_questions(rule)]
     return "protocols\n" + "\n\n".join(
         _side_by_side(rules[start : start + ABREAST], (*JUDGED.get(one.task, ()), *ASKED))
         for start in range(0, len(rules), ABREAST)
     )
+
+
+def _asks_questions(rule: Protocol) -> bool:
+    """Whether a protocol has words for questions; no shipped family has any of its own."""
+    return any(getattr(rule.questions, kind) for kind in KINDS["qa"])
 
 
 def _side_by_side(rules: Sequence[Protocol], fields: Sequence[str]) -> str:
@@ -110,6 +116,10 @@ def _words(one: Benchmark) -> str:
     rows: list[list[str]] = []
     for name, general in protocols().items():
         rule = general.at(one.name)
+        if one.task == "qa":
+            asked = [(kind, getattr(rule.questions, kind)) for kind in KINDS["qa"]]
+            rows += [[f"{name} {kind}", words] for kind, words in asked if words]
+            continue
         key = "refer" if one.task == "refer" else "all" if rule.query == "all" else "one"
         rows += [[name, getattr(rule.questions, key) or "the family's own words"]]
         rows += [

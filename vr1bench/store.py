@@ -27,6 +27,20 @@ class Metric(FrozenModel):
     high: float | None = None
 
 
+class Spread(FrozenModel):
+    """How far a metric moves when images are renumbered, which only breaks ties anew; fractions.
+
+    Attributes:
+        sd: Over the renumberings.
+        low: The lowest value found.
+        high: The highest.
+    """
+
+    sd: float
+    low: float
+    high: float
+
+
 class Key(FrozenModel):
     """What a number belongs to: two numbers with different keys never share a leaderboard cell."""
 
@@ -43,6 +57,12 @@ class Key(FrozenModel):
         """What must agree for two numbers to stand in one column."""
         return self.benchmark, self.split, self.protocol, self.scores
 
+    @property
+    def title(self) -> str:
+        """The model as people see it: name, revision, training step."""
+        step = "" if self.step is None else f" step {self.step}"
+        return f"{self.model}@{self.revision[:8]}{step}"
+
 
 class Values(FrozenModel):
     """The deterministic part: the same records give the same values, to the bit.
@@ -50,11 +70,14 @@ class Values(FrozenModel):
     Attributes:
         primary: Name of the metric that stands for the benchmark.
         metrics: By name; fractions.
-        per_class: AP of each class, None where it has no gold.
+        replicates: Over resampled images, of the metrics that models are compared by: float32, base64
+            (`vr1bench.metrics.bootstrap`). Results of the same data resample the same images.
+        spread: Of the metrics that the order of images moves: those of ranked boxes, where scores tie.
+        per_class: AP of each class, None where it has no gold; of questions, the primary metric of each kind.
         counts: Samples by status; they add up to `n`.
         broken: Items of answers that were not kept or were changed, by reason.
-        flags: Boxes kept but flagged: duplicates, unknown labels.
-        boxes: Boxes and points that could be read.
+        flags: Boxes kept but flagged: duplicates, unknown labels; answers that a full stop makes wrong.
+        boxes: Boxes and points that could be read; of questions, answers.
         n: Samples.
         requests: Questions asked.
         warnings: What the reader found odd in the data, counted.
@@ -67,6 +90,8 @@ class Values(FrozenModel):
 
     primary: str
     metrics: dict[str, Metric]
+    replicates: dict[str, str] = Field(default_factory=dict[str, str])
+    spread: dict[str, Spread] = Field(default_factory=dict[str, Spread])
     per_class: dict[str, float | None] = Field(default_factory=dict[str, float | None])
     counts: dict[str, int]
     broken: dict[str, int] = Field(default_factory=dict[str, int])
@@ -86,13 +111,14 @@ class RunInfo(FrozenModel):
     """How the records were made; may differ between runs of equal values.
 
     `seconds` is the wall time from the benchmark's first question to its last answer in the process that finished it;
-    benchmarks of one run overlap.
+    benchmarks of one run overlap. A file of detections (engine "detections") has no family, no sampling, and 0 seconds:
+    nobody was asked.
     """
 
-    family: str
-    family_because: str
+    family: str = ""
+    family_because: str = ""
     engine: str
-    sampling: Sampling
+    sampling: Sampling | None = None
     versions: dict[str, str]
     commit: str
     date: str

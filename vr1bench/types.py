@@ -14,15 +14,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.str_]
 
-Task = Literal["detect", "refer"]
-ScoreRule = Literal["constant", "logprob", "order"]
+Task = Literal["detect", "refer", "qa"]
+Kind = Literal["all", "one", "refer", "choose", "answer"]
+"""What a question asks for: all classes, one class, a phrase, one of its options, a text."""
+ScoreRule = Literal["constant", "logprob", "order", "own"]
 
 
 class FrozenModel(BaseModel):
@@ -109,10 +111,13 @@ class Sample:
         images: Paths; exactly one here.
         width: Pixels of the original image, as the annotation file says.
         height: Pixels of the original image.
-        queries: Class names that may be asked (detect), or the one phrase (refer).
+        queries: Class names that may be asked (detect), or the one phrase (refer); () for a question.
         gold: Annotated boxes.
-        problem: The full question where the data set ships one (VLM-R1's `problem`), else "".
+        problem: The full question where the data set ships one (VLM-R1's `problem`; a question is that), else "".
         tags: Free words for breakdowns.
+        choices: A question's options, in the order of their letters, "" for a letter that is not offered; () where it
+            is open.
+        answers: What answers the question: the right option's letter, or every accepted text.
     """
 
     id: str
@@ -123,14 +128,28 @@ class Sample:
     gold: Gold
     problem: str = ""
     tags: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 class Questions(FrozenModel):
-    """What is asked, word for word. `{labels}` is the class list, `{label}` one class, `{phrase}` the phrase."""
+    """What is asked, word for word.
+
+    `{labels}` is the class list, `{list}` the same as Python prints a list, `{label}` one class, `{phrase}` the phrase,
+    `{problem}` the data set's own sentence around it. A question of the data set stands for
+    `{question}`, and its options, a line each, for `{options}`: `choose` asks with options, `answer` without.
+    """
 
     all: str = ""
     one: str = ""
     refer: str = ""
+    choose: str = ""
+    answer: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_blank(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the words for questions where there are none: older fingerprints stay what they were."""
+        return {name: value for name, value in plain(self).items() if name not in ("choose", "answer") or value}
 
 
 class Sampling(FrozenModel):
@@ -273,6 +292,7 @@ class Prediction:
         points: What a model that points gave; None where there are none.
         fed: (width, height) in pixels at which the model saw the image.
         parts: How many boxes each of several answers gave, in order; () for a single answer.
+        answer: To a question: the letter of the option that was chosen, or the text; None where there is neither.
     """
 
     text: str
@@ -285,6 +305,7 @@ class Prediction:
     points: Points | None = None
     fed: tuple[int, int] = (0, 0)
     parts: tuple[int, ...] = ()
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

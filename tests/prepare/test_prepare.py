@@ -331,6 +331,15 @@ def test_changed_annotations_are_refused(define, root, host, check):
     assert one(define(), root).state == "prepared"
 
 
+def test_one_file_read_in_two_ways_is_two_things(define, root):
+    path = Path(define(split='[splits.few]\nannotations = ["sets/small/gold.json"]\nimages = "images"\n'
+                       'options = { keep = "10 boxes" }\n'))  # fmt: skip
+    assert one(str(path), root).state == "prepared"
+    path.write_text(path.read_text().replace("[splits.val]", 'split = "few"\n[splits.val]'))
+    assert one(str(path), root).state == "there already"
+    assert set(lock_of(root)["annotations"]) == {"sets/small/gold.json", "sets/small/gold.json (keep = 10 boxes)"}
+
+
 def test_a_damaged_lock_is_told(define, root):
     root.mkdir(parents=True)
     (root / "vr1bench.lock").write_text('{"files": 3}')
@@ -401,6 +410,9 @@ def test_bad_sources_are_refused(define, source, words):
 def test_shipped_sources_lead_to_their_annotations():
     for benchmark in benchmarks().values():
         if benchmark.generated:
+            continue
+        if not benchmark.source.files:
+            assert benchmark.source.note
             continue
         assert benchmark.source.home
         targets = [f"{file.unpack}/" if file.unpack else file.path for file in benchmark.source.files]

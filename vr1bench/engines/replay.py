@@ -58,7 +58,7 @@ def open_replay(options: EngineOptions) -> ReplayEngine:
                     answers[key] = completion
 
     def answer(request: Request) -> Completion | Failure:
-        keys = ((request.sample_id, request.queries[0]), (request.sample_id, ""))
+        keys = [(request.sample_id, query) for query in (*request.queries[:1], "")]
         found = next((answers[key] for key in keys if key in answers), None)
         return found or Failure(error=f"{path} holds no answer for sample {request.sample_id}")
 

@@ -22,7 +22,12 @@ from vr1bench.types import Completion, Detections, FrozenModel, PixelBudget, Pre
 NO_READING = {"about", "aliases", "model_types", "name_pattern", "closed", "questions"}
 """Fields that say how a family is found and asked, not how it is read."""
 PLACEHOLDER = re.compile(r"\{[a-z_0-9]+\}")
-PLACES = {"all": "{labels}", "one": "{label}", "refer": "{phrase}", "instruction": ""}
+PLACES = {
+    **{"all": "{labels}", "one": "{label}", "refer": "{phrase}", "instruction": ""},
+    **{"choose": "{options}", "answer": "{question}"},
+}
+BESIDE = {"{phrase}": {"{problem}"}, "{options}": {"{question}"}}
+"""What may stand beside a question's own placeholder."""
 EVERYWHERE = {"{width}", "{height}"}
 TASK_TOKEN = re.compile(r"<[^<>{}]+>")
 """A question that is one token asks for all that the model knows: Florence-2's `<OD>`."""
@@ -31,7 +36,7 @@ TASK_TOKEN = re.compile(r"<[^<>{}]+>")
 def _words(text: str, info: ValidationInfo) -> str:
     """Refuses a question that lacks its own placeholder, or holds one that nothing is put in the place of."""
     own = PLACES[str(info.field_name)]
-    known = {own, *EVERYWHERE, *(["{problem}"] if own == "{phrase}" else [])}
+    known = {own, *BESIDE.get(own, ()), *(() if info.field_name in ("choose", "answer") else EVERYWHERE)}
     found = set(PLACEHOLDER.findall(text))
     if foreign := sorted(found - known):
         raise ValueError(f"{foreign[0]} stands for nothing here; expected {own or ' '.join(sorted(EVERYWHERE))}")
@@ -45,13 +50,13 @@ class FamilyQuestions(Questions):
 
     Attributes:
         separator: Between the names of `{labels}`.
-        sources: Who asks so, for each of the three.
+        sources: Who asks so, for each of them.
     """
 
     separator: str = ", "
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
-    _told = field_validator("all", "one", "refer")(_words)
+    _told = field_validator("all", "one", "refer", "choose", "answer")(_words)
 
 
 class FamilyDefinition(FrozenModel):

@@ -1,12 +1,10 @@
-"""OVDEval's overall number: the mean of five aspects, not of the eight files."""
+"""How much each benchmark weighs in a suite's mean: alike, but for OVDEval, whose overall number is that of aspects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import fmean
+from collections.abc import Iterable, Mapping
 
 PREFIX = "ovdeval/"
-
 ASPECTS: dict[str, tuple[str, ...]] = {
     "object": ("celebrity", "logo", "landmark"),
     "attribute": ("color", "material"),
@@ -18,25 +16,22 @@ ASPECTS: dict[str, tuple[str, ...]] = {
 (arXiv 2504.07615, Tables 4 to 7) prints, to .01 points; a mean of the eight files gives none."""
 
 
+def weights(names: Iterable[str]) -> tuple[dict[str, float], str]:
+    """The weight of each benchmark in the mean over all, and what that is a mean of.
+
+    Args:
+        names: Benchmarks, at least one. OVDEval's eight files together weigh by aspect; fewer of them, or others beside
+            them, weigh alike: an overall number of fewer would not compare.
+    """
+    names = list(names)
+    aspect_of = {f"{PREFIX}{file}": files for files in ASPECTS.values() for file in files}
+    if set(names) == set(aspect_of):
+        found = {name: 1 / len(ASPECTS) / len(aspect_of[name]) for name in names}
+        return found, f"mean of {len(ASPECTS)} aspects"
+    return dict.fromkeys(names, 1 / len(names)), f"mean of {len(names)}"
+
+
 def mean(values: Mapping[str, float]) -> tuple[float, str]:
-    """The mean over a suite's benchmarks, and what it is one of: over OVDEval's eight files, their aspects.
-
-    Args:
-        values: By the benchmark's name; at least one.
-    """
-    files = {name.removeprefix(PREFIX): value for name, value in values.items() if name.startswith(PREFIX)}
-    if len(files) == len(values) and set(files) == {name for names in ASPECTS.values() for name in names}:
-        return overall(files), f"mean of {len(ASPECTS)} aspects"
-    return fmean(values.values()), f"mean of {len(values)}"
-
-
-def overall(values: Mapping[str, float]) -> float:
-    """Mean over the aspects of the mean over their files.
-
-    Args:
-        values: NMS-AP by file name, in any unit, all eight.
-
-    Raises:
-        KeyError: A file is missing: an overall number of fewer would not compare.
-    """
-    return fmean(fmean(values[name] for name in names) for names in ASPECTS.values())
+    """The weighted mean of benchmarks' values, and what it is one of; see `weights`."""
+    weight, title = weights(values)
+    return sum(weight[name] * value for name, value in values.items()), title

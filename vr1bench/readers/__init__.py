@@ -47,6 +47,9 @@ class Dataset(Sequence[Sample]):
         vocabulary: Names that `labels` index.
         warnings: What the reader found odd but kept, for the result.
         sha256: Of the annotation file.
+        choices, answers, tags: See `Sample`, one entry a sample; () where no sample has any.
+        category_ids: Ids of `vocabulary` as the file has them, for files of detections; None where it has none.
+        left_out: Ids of the file's images that are no samples.
     """
 
     ids: Packed
@@ -65,6 +68,11 @@ class Dataset(Sequence[Sample]):
     sha256: str
     problems: Packed | None = None
     warnings: dict[str, int] = field(default_factory=dict[str, int])
+    choices: Sequence[tuple[str, ...]] = ()
+    answers: Sequence[tuple[str, ...]] = ()
+    tags: Sequence[tuple[str, ...]] = ()
+    category_ids: Packed | None = None
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,6 +104,9 @@ class Dataset(Sequence[Sample]):
                 self.annotation_ids[rows],
             ),
             problem="" if self.problems is None else text_of(self.problems[index]),
+            tags=self.tags[index] if self.tags else (),
+            choices=self.choices[index] if self.choices else (),
+            answers=self.answers[index] if self.answers else (),
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -127,6 +138,8 @@ READERS = Registry[Reader](
         "rec-rows": "vr1bench.readers.rows:read_sentences",
         "detect-rows": "vr1bench.readers.rows:read_detections",
         "vision-r1": "vr1bench.readers.rows:read_vision_r1",
+        "qa-tsv": "vr1bench.readers.qa_tsv:read",
+        "qa-rows": "vr1bench.readers.qa:read",
     },
 )
 

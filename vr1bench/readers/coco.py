@@ -99,7 +99,9 @@ def read(source: Files) -> Dataset:
     """
     told = read_options(source, CocoOptions)
     data, sha256 = read_json(source.annotations, Instances[Image])
-    return dataset(source, _filtered(data, told.keep), sha256)
+    kept = _filtered(data, told.keep)
+    samples = {image.id for image in kept.images}
+    return dataset(source, kept, sha256, left_out=[image.id for image in data.images if image.id not in samples])
 
 
 def _filtered(data: Instances[Image], keep: Keep) -> Instances[Image]:
@@ -127,7 +129,11 @@ def _filtered(data: Instances[Image], keep: Keep) -> Instances[Image]:
 
 
 def dataset(
-    source: Files, data: Instances[I], sha256: str, asked: Callable[[I], tuple[str, ...]] | None = None
+    source: Files,
+    data: Instances[I],
+    sha256: str,
+    asked: Callable[[I], tuple[str, ...]] | None = None,
+    left_out: Sequence[Id] = (),
 ) -> Dataset:
     """The dataset of a COCO file that was read.
 
@@ -136,6 +142,7 @@ def dataset(
         data: What it holds.
         sha256: Of what was read.
         asked: The names that an image is asked for; None asks each for every class.
+        left_out: Ids of images that were taken out of it.
 
     Raises:
         Vr1benchError: See `read`.
@@ -182,6 +189,8 @@ def dataset(
         vocabulary=labels_of(names),
         sha256=sha256,
         warnings=odd_boxes(boxes, sizes[samples], extents),
+        category_ids=packed([str(category_id) for category_id in categories]),
+        left_out=tuple(str(image_id) for image_id in left_out),
     )
 
 

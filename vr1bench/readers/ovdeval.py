@@ -60,11 +60,11 @@ def asked_apart(source: Files, data: Instances[I], sha256: str, asked: Callable[
     Raises:
         Vr1benchError: See `vr1bench.readers.coco.read`.
     """
-    silent = {image.id for image in data.images if not asked(image)}
+    silent = dict.fromkeys(image.id for image in data.images if not asked(image))
     data.images = [image for image in data.images if image.id not in silent]
     boxes = len(data.annotations)
     data.annotations = [row for row in data.annotations if row.image_id not in silent]
-    made = dataset(source, data, sha256, asked)
+    made = dataset(source, data, sha256, asked, tuple(silent))
     unasked = sum(name not in sample.queries for sample in made for name in sample.gold.labels.tolist())
     counts = {
         "images of which nothing is asked, left out": len(silent),

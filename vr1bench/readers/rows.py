@@ -155,7 +155,7 @@ def read_sentences(source: Files) -> Dataset:
     """
     told = read_options(source, SentenceOptions)
     wanted = _wanted(source.annotations, told)
-    shelf = _Shelf(source)
+    shelf = Shelf(source)
     boxes: list[Box] = []
     phrases: list[str] = []
     ids: list[int] = []
@@ -196,7 +196,7 @@ def read_detections(source: Files) -> Dataset:
             `dataset` does not say which.
     """
     told = read_options(source, DetectionOptions)
-    shelf = _Shelf(source)
+    shelf = Shelf(source)
     gold = _Gold()
     found: Counter[str] = Counter()
     for row, where in _rows(shelf.table, DetectionRow):
@@ -223,7 +223,7 @@ def read_vision_r1(source: Files) -> Dataset:
         Vr1benchError: A row lacks a column, one of the strings is no such JSON, or a gold name is not in the map.
     """
     read_options(source)
-    shelf = _Shelf(source)
+    shelf = Shelf(source)
     gold = _Gold()
     problems: list[str] = []
     for row, where in _rows(shelf.table, VisionR1Row):
@@ -255,7 +255,7 @@ def _wanted(path: Path, told: SentenceOptions) -> set[int] | None:
     return {ref.ann_id for ref in in_split(refs, told.split, refs_path)}
 
 
-class _Shelf:
+class Shelf:
     """The pictures of a table's rows: names and sizes, one for each sample, all in one folder."""
 
     def __init__(self, source: Files) -> None:
@@ -330,7 +330,7 @@ class _Gold:
         self.boxes += boxes
         self.labels += labels
 
-    def dataset(self, path: Path, shelf: _Shelf, corners: Corners, problems: Sequence[str] | None = None) -> Dataset:
+    def dataset(self, path: Path, shelf: Shelf, corners: Corners, problems: Sequence[str] | None = None) -> Dataset:
         """The dataset of all samples.
 
         Raises:

@@ -1,0 +1,488 @@
+"""Every shipped definition reads data laid out as its source has it; each paper's set runs whole under its protocol.
+
+What is written here follows the sources, not the definitions: where the pictures lie, and what the four numbers of a
+box are. A definition that says otherwise reads other gold than was written.
+"""
+
+import ast
+import csv
+import io
+import json
+import pickle
+import re
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from PIL import Image
+
+import vr1bench
+from vr1bench.benchmark import benchmarks, find, suite, suites
+from vr1bench.board import run_table
+from vr1bench.definitions import SHIPPED
+from vr1bench.prepare import failure, prepare
+from vr1bench.protocol import protocols
+from vr1bench.published import published
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH, HEIGHT = 280, 196
+"""Multiples of 28: Qwen2.5-VL is fed such a picture as it is, and answers with whole pixels lose nothing."""
+SIZE = {"width": WIDTH, "height": HEIGHT}
+NAMES = ["red dog", "blue cat", "horse"]
+PICTURES = {
+    1: [("red dog", [4 + 38 * i, 10, 34 + 38 * i, 60]) for i in range(7)] + [("blue cat", [20, 70, 120, 190])],
+    2: [("red dog", [1, 2, 41, 52]), ("blue cat", [60, 20, 160, 120]), ("horse", [170, 30, 270, 190])],
+    3: [],
+}
+"""Picture to its boxes, which do not touch; xyxy. The class of the first has seven in its picture."""
+SAID = {"red dog": ["the red dog", "a dog on the left"], "blue cat": ["the cat"], "horse": ["a horse, standing"]}
+PROBLEM = "Please provide the bounding box coordinate of the region this sentence describes: {}."
+REFERRED = [(11, *PICTURES[2][0]), (12, *PICTURES[2][1]), (13, *PICTURES[2][2])]
+"""The objects of every referring set: annotation id, class, box; all in picture 2."""
+SPLITTERS = {
+    "unc": ("train", "val", "testA", "testB"),
+    "umd": ("train", "val", "test"),
+    "google": ("train", "val", "test"),
+}
+LMMS_EVAL = [
+    "AerialMaritimeDrone", "Aquarium", "CottontailRabbits", "EgoHands", "NorthAmericaMushrooms", "Packages",
+    "PascalVOC", "Raccoon", "ShellfishOpenImages", "VehiclesOpenImages", "pistols", "pothole", "thermalDogsAndPeople",
+]  # fmt: skip
+"""`dataset_name` of kcz358/ODinW-13: EvolvingLMMs-Lab/lmms-eval@75571cf, lmms_eval/tasks/odinw13/utils.py:14-28."""
+
+
+# --- data sets in the forms of their sources
+
+
+@cache
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 30)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def put(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def xywh(box):
+    return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+
+
+def instances(first_id, about=lambda _: {}):
+    """COCO's form: category ids from 1, annotation ids from `first_id`; `about` adds to a picture's record."""
+    rows = [(picture, label, box) for picture, things in PICTURES.items() for label, box in things]
+    return {
+        "info": {"year": "2021"},
+        "images": [{"id": i, "file_name": f"{i}.jpg", **SIZE, **about(i)} for i in PICTURES],
+        "annotations": [
+            {"id": first_id + n, "image_id": i, "category_id": NAMES.index(label) + 1, "bbox": xywh(box),
+             "area": xywh(box)[2] * xywh(box)[3], "iscrowd": 0, "segmentation": []}
+            for n, (i, label, box) in enumerate(rows)
+        ],
+        "categories": [{"id": i + 1, "name": name, "supercategory": "thing"} for i, name in enumerate(NAMES)],
+    }  # fmt: skip
+
+
+def write_coco(root, path, name):
+    put(path, instances(0 if name.startswith("odinw/") else 1))
+    folder = path.parent if name.startswith("odinw/") else root / "coco/val2017"
+    for i in PICTURES:
+        put(folder / f"{i}.jpg", jpeg())
+
+
+def write_ovdeval(root, path, name):
+    put(path, instances(0, asked_in_ovdeval))
+    for i in PICTURES:
+        put(root / "ovdeval/images" / name.removeprefix("ovdeval/") / f"{i}.jpg", jpeg())
+
+
+def asked_in_ovdeval(picture):
+    there = sorted({label for label, _ in PICTURES[picture]})
+    return {"text": there, "neg_text": [name for name in NAMES if name not in there]}
+
+
+def write_d3(_, path, __):
+    put(path, instances(0))
+    groups = {i: {"id": i, "inner_sent_id": [1, 2, 3]} for i in PICTURES}
+    put(path.parents[1] / "d3_pkl/images.pkl", pickle.dumps({i: {"id": i, "group_id": i} for i in PICTURES}))
+    put(path.parents[1] / "d3_pkl/groups.pkl", pickle.dumps(groups))
+    for i in PICTURES:
+        put(path.parents[1] / f"d3_images/{i}.jpg", jpeg())
+
+
+def write_rec(root, path, name):
+    """VLM-R1's json; the InternVL edition has whole thousandths in `solution`."""
+    image = "test/2.jpg" if name.startswith("lisa") else "train2014/COCO_train2014_000000000002.jpg"
+    put(root / "rec" / image, jpeg())
+    sides = [WIDTH, HEIGHT, WIDTH, HEIGHT]
+    rows = []
+    for number, label, box in REFERRED:
+        thousandths = [1000 * x // side for x, side in zip(box, sides, strict=True)]
+        solution = thousandths if name.endswith("/internvl") else box
+        rows += [
+            {"id": number, "image": image, **SIZE, "normal_caption": said, "problem": PROBLEM.format(said),
+             "solution": solution, "normalized_solution": thousandths}
+            for said in SAID[label]
+        ]  # fmt: skip
+    put(path, rows)
+
+
+def refs(splitter):
+    """A pickle of the authors: every object in every split, so that each split holds the same sentences."""
+    return [
+        {
+            "ref_id": 100 * place + number, "ann_id": number, "image_id": 2, "split": split, "category_id": 1,
+            "file_name": f"COCO_train2014_000000000002_{number}.jpg",
+            "sentences": [{"sent": said, "raw": said, "sent_id": 0, "tokens": said.split()} for said in SAID[label]],
+        }
+        for place, split in enumerate(SPLITTERS[splitter])
+        for number, label, _ in REFERRED
+    ]  # fmt: skip
+
+
+def write_refer(root, path, _):
+    put(path, pickle.dumps(refs(re.search(r"\((\w+)\)", path.name)[1]), protocol=0))
+    picture = "COCO_train2014_000000000002.jpg"
+    gold = [{"id": n, "image_id": 2, "category_id": 1, "bbox": xywh(box), "area": 1} for n, _, box in REFERRED]
+    put(path.parent / "instances.json", {"images": [{"id": 2, "file_name": picture, **SIZE}], "annotations": gold})
+    put(root / "coco/train2014" / picture, jpeg())
+
+
+def write_reasonseg(_, path, __):
+    for number, label, (left, top, right, bottom) in REFERRED:
+        shapes = [
+            {"label": "target", "points": [[left, top], [right, top], [right, top + 5]]},
+            {"label": "target", "points": [[left, bottom - 5], [left, bottom], [left + 3, bottom]]},
+            {"label": "ignore", "points": [[0, 0], [WIDTH, 0], [WIDTH, HEIGHT]]},
+        ]
+        put(path / f"{number}.json", {"text": SAID[label], "is_sentence": True, "shapes": shapes})
+        put(path / f"{number}.jpg", jpeg())
+
+
+def write_sentence_rows(root, path, name):
+    if name.endswith("/jxu124"):  # xyxy, pictures outside
+        picture = "coco/train2014/COCO_train2014_000000000002.jpg"
+        put(root / picture, jpeg())
+        rows = [
+            {"ann_id": n, "image_path": picture, "bbox": [float(x) for x in box], "captions": SAID[label],
+             "raw_image_info": json.dumps(SIZE), "raw_anns": json.dumps({"bbox": xywh(box)})}
+            for n, label, box in REFERRED
+        ]  # fmt: skip
+    else:  # lmms-lab: xywh, pictures inside
+        rows = [lmms_row(n, box, SAID[label]) for n, label, box in REFERRED]
+    if "-unc" in name or "-umd" in name:  # the hub's val holds Google's too
+        rows.insert(1, lmms_row(99, [0, 0, 9, 9], ["somebody else's"]))
+        who = name.rpartition("-")[2]
+        put(root / "refer" / name.partition("/")[0] / f"refs({who}).p", pickle.dumps(refs(who), protocol=0))
+    write_shards(path, rows)
+
+
+def lmms_row(number, box, said):
+    name = f"COCO_train2014_000000000002_{number}.jpg"
+    return {"question_id": str(number), "image": {"bytes": jpeg(), "path": name}, "answer": said,
+            "bbox": [float(x) for x in xywh(box)], "iscrowd": 0, "file_name": name}  # fmt: skip
+
+
+def write_detection_rows(_, path, __):
+    rows = [
+        {"image": {"bytes": jpeg(), "path": f"{i}.jpg"}, "categories": NAMES, "dataset_name": name,
+         "bboxes": [[float(x) for x in box] for _, box in things], "labels": [label for label, _ in things]}
+        for name in LMMS_EVAL
+        for i, things in PICTURES.items()
+    ]  # fmt: skip
+    write_shards(path, rows)
+
+
+def write_vision_r1(_, path, __):
+    rows = []
+    for i, things in PICTURES.items():
+        solution = [[name, [box for label, box in things if label == name]] for name in NAMES]
+        ids = {"background": 0, **{name: place + 1 for place, name in enumerate(NAMES)}}
+        rows.append({"image": {"bytes": jpeg(), "path": f"{i}.jpg"}, **SIZE, "problem": "Locate every red dog.",
+                     "solution": json.dumps([pair for pair in solution if pair[1]]), "num_instances": len(things),
+                     "target_id_maps": json.dumps(ids)})  # fmt: skip
+    write_shards(path, rows)
+
+
+def write_shards(path, rows):
+    """A table in as many files as its name says, a row each and the rest in the last."""
+    pa = pytest.importorskip("pyarrow", reason="needs pyarrow, which comes with `datasets`")
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    if path.suffix == ".arrow":
+        with pa.ipc.new_stream(str(path), table.schema) as file:
+            file.write_table(table)
+        return
+    count = int((re.search(r"-00000-of-(\d{5})", path.name) or ["", "1"])[1])
+    for place in range(count):
+        shard = path.with_name(path.name.replace("-00000-of-", f"-{place:05}-of-"))
+        pq.write_table(table.slice(place, None if place == count - 1 else 1), shard)
+
+
+WRITERS = {
+    "coco": write_coco,
+    "ovdeval": write_ovdeval,
+    "d3": write_d3,
+    "rec": write_rec,
+    "refer": write_refer,
+    "reasonseg": write_reasonseg,
+    "rec-rows": write_sentence_rows,
+    "detect-rows": write_detection_rows,
+    "vision-r1": write_vision_r1,
+}
+
+
+def lay_out(root, one, split=None, place=0):
+    """Writes a split's data where its source has it, at one of the places that the definition names."""
+    where = one.splits[split or one.split].annotations
+    WRITERS[one.reader](root, root / where[place], one.name)
+
+
+BOXED = ("detect", "refer")
+"""Tasks whose gold is boxes, which are laid out here."""
+SHIPPED_ONES = sorted(name for name, one in benchmarks().items() if one.task in BOXED and not one.generated)
+ALL_OF_THEM = [(name, split) for name in SHIPPED_ONES for split in benchmarks()[name].splits]
+
+
+def gold_of(data):
+    """What a dataset holds, in an order of its own: (what is asked or named, box)."""
+    return sorted(
+        (label, box) for s in data for label, box in zip(s.gold.labels.tolist(), s.gold.boxes.tolist(), strict=True)
+    )
+
+
+SENTENCES = sorted((said, [float(x) for x in box]) for _, label, box in REFERRED for said in SAID[label])
+BOXES = sorted((label, [float(x) for x in box]) for things in PICTURES.values() for label, box in things)
+
+
+# --- what the definitions read
+
+
+@pytest.mark.parametrize(("name", "split"), ALL_OF_THEM)
+def test_a_definition_reads_what_its_source_holds(tmp_path, name, split):
+    one = find(name)
+    lay_out(tmp_path, one, split)
+    data = one.load(split, tmp_path)
+    if one.task == "detect":
+        few = one.splits[split].options.get("keep")
+        second = sorted((label, [float(x) for x in box]) for label, box in PICTURES[2])
+        assert gold_of(data) == (second if few == "one of each" else BOXES)
+    elif name.endswith("/internvl"):
+        for (said, box), (truth, exact) in zip(gold_of(data), SENTENCES, strict=True):
+            assert said == truth
+            assert box == pytest.approx(exact, abs=max(WIDTH, HEIGHT) / 1000)
+            assert box != exact
+    elif split.endswith("-first"):
+        assert gold_of(data) == [pair for pair in SENTENCES if pair[0] != "a dog on the left"]
+    else:
+        assert gold_of(data) == SENTENCES
+    for sample in data:
+        assert sample.images[0].is_file()
+        assert (sample.width, sample.height) == (WIDTH, HEIGHT)
+
+
+def test_the_other_places_of_the_annotations_are_read_too(tmp_path):
+    """The same data in a folder that people have; the pictures then lie where the sources' archives put them."""
+    for number, name in enumerate(SHIPPED_ONES):
+        one = find(name)
+        for place in range(1, len(one.splits[one.split].annotations)):
+            root = tmp_path / f"{number}-{place}"
+            lay_out(root, one, place=place)
+            lay_out(tmp_path / "first", one)
+            assert gold_of(one.load(one.split, root)) == gold_of(one.load(one.split, tmp_path / "first"))
+
+
+def test_refcoco_is_the_same_in_every_form_that_holds_the_unc_split(tmp_path):
+    for name in ("refcoco", "refcoco/refer", "refcoco/lmms-lab-unc", "refcoco/jxu124"):
+        lay_out(tmp_path, find(name))
+        assert gold_of(find(name).load("val", tmp_path)) == SENTENCES
+        assert find(name).splits["val"].samples == 10834
+
+
+def test_the_hubs_rows_are_the_thirteen():
+    names = [one.name for one in suite("odinw-kcz358")]
+    assert names == [f"odinw/{name}/kcz358" for name in LMMS_EVAL]
+    for one in suite("odinw-kcz358"):
+        (split,) = one.splits.values()
+        assert split.samples == find(one.name.removesuffix("/kcz358")).splits["val"].samples
+        assert "dataset" in split.options
+
+
+def test_the_hubs_rows_give_the_macro_mean(tmp_path):
+    lay_out(tmp_path, find("odinw/Aquarium/kcz358"))
+    results = oracle("odinw-kcz358", "standard", tmp_path)
+    assert len(results) == 13
+    assert "mean of 13" in run_table(results)
+    assert {result.primary.value for result in results} == {1.0}
+    assert {result.values.n for result in results} == {3}
+
+
+@pytest.mark.parametrize("split", ["intra", "inter"])
+def test_d3_in_both_scenarios(tmp_path, split):
+    for one in suite("d3"):
+        assert one.split == "intra"
+        lay_out(tmp_path, one)
+    results = oracle("d3", "standard", tmp_path, split=split)
+    assert {result.primary.value for result in results} == {1.0}
+    assert {result.values.primary for result in results} == {"AP"}
+
+
+def test_every_form_is_under_the_fields_of_its_protocol():
+    vlm_r1, vision_r1 = protocols()["vlm-r1"], protocols()["vision-r1"]
+    for name, one in benchmarks().items():
+        if one.task == "refer" and not one.generated:
+            assert (vlm_r1.at(name).shuffle, vlm_r1.at(name).first) == (42, 2000), name
+        if name.startswith("odinw/"):
+            assert vision_r1.at(name).query == "positive", name
+
+
+# --- whole papers
+
+
+PAPERS = {"paper-vision-r1": "vision-r1", "paper-vlm-r1": "vlm-r1"}
+QA = {"gqa", "ai2d", "chartqa", "seed"}
+"""Vision-R1's Table 6: question answering."""
+
+
+def oracle(name, protocol, root, **options):
+    return vr1bench.run(
+        "nobody", name, engine="oracle", family="qwen2.5-vl", protocol=protocol, data_dir=root, output=root / "out",
+        **options,
+    )  # fmt: skip
+
+
+def members(name):
+    """The members that ask for boxes."""
+    return [one for one in suite(name) if one.task in BOXED]
+
+
+def perfect(one):
+    """What right answers score under ids as shipped: id 0 counts as unmatched (pycocotools; cocoapi issue 332).
+
+    All have one score, so the one that the id costs comes first of its class: precision at the end is (n - 1) / n, and
+    so are the precision's envelope and the highest recall.
+    """
+    starts_at_0 = one.name.startswith(("odinw/", "ovdeval/"))
+    if not starts_at_0:
+        return 1.0
+    n = sum(label == NAMES[0] for label, _ in BOXES)
+    capped = (100 * (n - 1) // n + 1) / 101 * (n - 1) / n
+    return fmean([capped, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAPERS.items())
+def test_a_papers_whole_set_runs_under_its_protocol(tmp_path, name, protocol):
+    chosen = members(name)
+    for one in chosen:
+        lay_out(tmp_path, one)
+    names = [one.name for one in chosen]
+    results = vr1bench.run(
+        "nobody", benchmark=names, engine="oracle", family="qwen2.5-vl", protocol=protocol, data_dir=tmp_path,
+        output=tmp_path / "out",
+    )  # fmt: skip
+    assert [result.key.benchmark for result in results] == names
+    for one, result in zip(chosen, results, strict=True):
+        assert result.primary.value == pytest.approx(perfect(one), abs=1e-9), one.name
+        assert result.key.protocol == protocol
+    fixed = vr1bench.run(
+        "nobody", benchmark=names, engine="oracle", family="qwen2.5-vl", protocol=protocol, data_dir=tmp_path,
+        output=tmp_path / "fixed", overrides={"ids": "fixed"},
+    )  # fmt: skip
+    assert {result.primary.value for result in fixed} == {1.0}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_what_a_papers_set_needs_is_there_by_prepares_own_check(tmp_path, name):
+    chosen = members(name)
+    for one in chosen:
+        lay_out(tmp_path, one)
+    names = {one.name for one in chosen}
+    rows = [row for row in prepare([name], tmp_path, check=True) if row.benchmark in names]
+    assert failure(rows) is None
+    assert [row.state for row in rows] == ["there already"] * len(names)
+
+
+def asked(name, protocol, root):
+    """All questions of a benchmark; a paper's protocol has words for every member of its set."""
+    lay_out(root, find(name))
+    rows = list(vr1bench.questions(name, family="qwen2.5-vl", protocol=protocol, data_dir=root))
+    return [row["text"] for row in rows], [row["max_tokens"] for row in rows]
+
+
+def test_the_words_of_vision_r1(tmp_path):
+    texts, tokens = asked("coco", "vision-r1", tmp_path)
+    assert set(tokens) == {512}
+    assert set(texts) == {
+        "Locate every item from the category list in the image and output the coordinates in JSON format. The category "
+        "set includes red dog, blue cat, horse."
+    }
+    for one in [*suite("odinw"), *suite("odinw-ood")]:
+        texts, _ = asked(one.name, "vision-r1", tmp_path)
+        present = [sorted({label for label, _ in things}, key=NAMES.index) for things in PICTURES.values()]
+        assert texts == [
+            f"Locate every {label} in the image and output the coordinates in JSON format."
+            for labels in present
+            for label in labels
+        ]
+
+
+def test_the_words_of_vlm_r1(tmp_path):
+    shipped = [one for one in benchmarks().values() if one.name.startswith(("refcoco", "lisa"))]
+    assert len(shipped) > 20
+    for one in shipped:
+        texts, tokens = asked(one.name, "vlm-r1", tmp_path)
+        assert set(tokens) == {256}
+        assert sorted(texts) == [
+            f"{PROBLEM.format(said)} First output the thinking process in <think> </think> tags and then output the "
+            "final answer in <answer> </answer> tags. Output the final answer in JSON format."
+            for said, _ in SENTENCES
+        ]
+    for one in [find("coco-filtered"), *suite("ovdeval")]:
+        texts, _ = asked(one.name, "vlm-r1", tmp_path)
+        assert len(texts) == 3
+        assert all(text.startswith("First thinks about the reasoning process in the mind") for text in texts)
+        for text in texts:
+            listed = text.partition("detect the following objects: ")[2].partition(". Output the bbox")[0]
+            assert sorted(ast.literal_eval(listed)) == sorted(NAMES)
+
+
+def test_a_papers_set_holds_what_the_paper_reports_of_its_own():
+    for name, source in (("paper-vision-r1", "Vision-R1 "), ("paper-vlm-r1", "VLM-R1 ")):
+        own = {row.benchmark for row in published() if row.source.startswith(source) and row.protocol != "as reported"}
+        held = {one.name for one in suite(name)}
+        for benchmark in own - QA:
+            parts = {benchmark} if benchmark in benchmarks() else {one.name for one in suite(benchmark)}
+            assert parts <= held, benchmark
+
+
+def test_published_rows_name_what_is_there():
+    """A row that names nothing stands in no column and under no benchmark: nobody would see it."""
+    with (SHIPPED / "published.csv").open(newline="") as file:
+        named = {row["benchmark"] for row in csv.DictReader(file)}
+    assert named - QA <= {*benchmarks(), *suites()}
+
+
+# --- a definition of one's own
+
+
+def test_the_example_for_contributors_is_all_it_takes(tmp_path):
+    """A new set in a known format: the TOML of CONTRIBUTING.md as it stands, and no Python."""
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)
+    example = next(block for block in blocks if "name =" in block)
+    (tmp_path / "mine.toml").write_text(example)
+    one = find(str(tmp_path / "mine.toml"))
+    assert one.name not in benchmarks()
+    assert (one.task, one.reader) == ("detect", "coco")
+    where = one.splits[one.split]
+    path = tmp_path / where.annotations[0]
+    put(path, instances(0))
+    for i in PICTURES:
+        put(path.parent / where.images / f"{i}.jpg", jpeg())
+    done = {"benchmark": str(tmp_path / "mine.toml"), "engine": "oracle", "family": "qwen2.5-vl", "data_dir": tmp_path}
+    (result,) = vr1bench.run("nobody", output=tmp_path / "out", **done)
+    assert (result.key.benchmark, result.primary.value) == (one.name, 1.0)

@@ -1,0 +1,1 @@
+"""The commands, by what they work on. They parse arguments and print; what they do is done elsewhere."""

@@ -1,0 +1,132 @@
+"""Commands that judge results: compare, gate, power."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from vr1bench.commands.printing import say
+from vr1bench.errors import Vr1benchError
+
+if TYPE_CHECKING:
+    from vr1bench.store import Result
+
+Results = Annotated[Path, typer.Option(help="Folder of results, where models are looked for by name.")]
+OnlyProtocol = Annotated[Optional[str], typer.Option("--protocol", help="Only results under this protocol.")]
+OnlyScores = Annotated[Optional[str], typer.Option("--scores", help="Only results with this score rule.")]
+Judged = Annotated[
+    str, typer.Option("--metric", help="[default: each benchmark's primary one, AP_tie in place of AP].")
+]
+SUBJECT = "A result file, a run folder, a folder of results of one model, or a model's name (its beginning is enough)."
+
+
+def compare(
+    old: Annotated[str, typer.Argument(help=SUBJECT)],
+    new: Annotated[str, typer.Argument(help="The same.")],
+    metric: Judged = "",
+    across: Annotated[
+        bool, typer.Option("--across", help="Compare other protocols, splits or data too: unpaired, hence less sure.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", help="text, md or json.")] = "text",
+    protocol: OnlyProtocol = None,
+    scores: OnlyScores = None,
+    results: Results = Path("results"),
+) -> None:
+    """Say what changed from one model to another: differences with intervals and p-values, and the classes that moved."""
+    from vr1bench.compare import as_json, text
+    from vr1bench.compare import compare as compared
+    from vr1bench.registry import unknown
+
+    forms = {"text": "simple", "md": "pipe", "json": ""}
+    if form not in forms:
+        raise unknown("format", form, forms)
+    sides = [_subject(one, results, protocol, scores) for one in (old, new)]
+    found = compared(*sides, metric=metric, across=across)
+    say(as_json(found).rstrip("\n") if form == "json" else text(found, forms[form]))
+
+
+def gate(
+    new: Annotated[str, typer.Argument(help=SUBJECT)],
+    baseline: Annotated[str, typer.Option(help="The same, of what it is measured against.")] = "",
+    tolerance: Annotated[Optional[float], typer.Option(help="Points that a metric may drop [default: 0.5].")] = None,
+    alpha: Annotated[
+        Optional[float], typer.Option(help="Chance that noise alone fails the gate [default: 0.05].")
+    ] = None,
+    metric: Judged = "",
+    rules: Annotated[
+        Optional[Path], typer.Option(help="TOML with these, and tolerances of single benchmarks; see docs/gate.md.")
+    ] = None,
+    junit: Annotated[Optional[Path], typer.Option(help="Write JUnit XML there.")] = None,
+    markdown: Annotated[
+        Optional[Path], typer.Option(help="Append a summary there, such as to $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    json: Annotated[Optional[Path], typer.Option(help="Write JSON there.")] = None,
+    protocol: OnlyProtocol = None,
+    scores: OnlyScores = None,
+    results: Results = Path("results"),
+) -> None:
+    """Fail (exit code 1) where a model lost more than is tolerated, and more surely than noise, or is incomplete."""
+    from vr1bench import gate as judging
+    from vr1bench.definitions import validated
+    from vr1bench.store import write_text
+
+    if not baseline:
+        raise Vr1benchError("--baseline is missing; expected what the new model is measured against")
+    said = {"tolerance": tolerance, "alpha": alpha, "metric": metric or None}
+    stated = judging.read_rules(rules).model_dump() if rules else {}
+    given = {name: value for name, value in said.items() if value is not None}
+    wanted = validated(judging.Rules, stated | given, "gate")
+    sides = [_subject(one, results, protocol, scores) for one in (new, baseline)]
+    verdict = judging.gate(*sides, wanted)
+    for path, make in ((junit, judging.junit), (json, judging.as_json)):
+        if path:
+            write_text(path, make(verdict))
+    if markdown:  # GitHub's file of step summaries is added to
+        before = markdown.read_text("utf-8") if markdown.is_file() else ""
+        write_text(markdown, before + judging.markdown(verdict))
+    say(judging.table(verdict))
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def power(
+    model: Annotated[str, typer.Argument(help=SUBJECT)],
+    other: Annotated[
+        Optional[str], typer.Argument(help="A second model's: shows how closely two models go together.")
+    ] = None,
+    metric: Judged = "",
+    alpha: Annotated[float, typer.Option(help="Chance of a false alarm.", min=1e-6, max=0.5)] = 0.05,
+    chance: Annotated[float, typer.Option(help="With which the drop is to be found.", min=0.5, max=0.999)] = 0.8,
+    protocol: OnlyProtocol = None,
+    scores: OnlyScores = None,
+    results: Results = Path("results"),
+) -> None:
+    """Say which drops a suite can see at all, with as many images as it has."""
+    from vr1bench.power import CORRELATION, table
+    from vr1bench.power import power as seen
+
+    first = _subject(model, results, protocol, scores)
+    second = _subject(other, results, protocol, scores) if other else None
+    say(table(seen(first, second, metric=metric, alpha=alpha, chance=chance)))
+    if second is None:
+        typer.echo(
+            f"note: the sd of a difference takes the two models' results to correlate at {CORRELATION:g}; name a second "
+            "model to measure it",
+            err=True,
+        )
+
+
+def _subject(name: str, folder: Path, protocol: str | None, scores: str | None) -> dict[str, Result]:
+    from vr1bench.lookup import by_benchmark, results_of
+
+    found = [
+        one for one in results_of(name, folder)
+        if protocol in {None, one.key.protocol} and scores in {None, one.key.scores}
+    ]  # fmt: skip
+    if not found:
+        raise Vr1benchError(
+            f"{name}: no result under protocol {protocol!r} with scores {scores!r}; drop one of the two"
+        )
+    return by_benchmark(found, name)

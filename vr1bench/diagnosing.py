@@ -1,0 +1,273 @@
+"""What goes wrong in a run: its mistakes by kind, by size, class, number of objects, status, and what they cost.
+
+Kinds and costs are those of `vr1bench.metrics.mistakes`. Costs are fractions of AP50 even where the benchmark's primary
+metric is another: TIDE defines them so. Within a breakdown the costs of a group are what mending its mistakes alone
+gains: in AP50 of the whole benchmark, and by class in the class's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vr1bench.as_published import vlm_r1_iou
+from vr1bench.benchmark import Benchmark
+from vr1bench.board import STATUS_ORDER
+from vr1bench.boxes import iou
+from vr1bench.definitions import validated
+from vr1bench.diagnosis import Diagnosis, Group
+from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
+from vr1bench.job import Job
+from vr1bench.metrics import mistakes as metric
+from vr1bench.metrics.columns import Columns, columns, joined
+from vr1bench.metrics.mistakes import KINDS, REFERRING, Mistakes, Verdict
+from vr1bench.metrics.pointwise import referring_ious
+from vr1bench.model import Model
+from vr1bench.protocol import Protocol
+from vr1bench.rescoring import _family, _judging, output_of  # pyright: ignore[reportPrivateUsage]
+from vr1bench.score import Tally, _batches, _one_box  # pyright: ignore[reportPrivateUsage]
+from vr1bench.store import Journal, read_run
+from vr1bench.types import Bools, Floats, Ints, Pair, Sampling
+
+SIZES = ("small", "medium", "large")
+"""COCO's, by square pixels; a border belongs to the smaller, as in TIDE (`errors/qualifiers.py`)."""
+_SIZE_BORDERS = np.array([32.0**2, 96.0**2])
+BANDS = ("0", "1", "2-3", "4-7", "8-15", "16+")
+"""Numbers of objects in an image, or of words in a phrase."""
+_BAND_STARTS = np.array([1, 2, 4, 8, 16])
+STRAYS = "(no such class)"
+
+
+def mistakes(
+    folder: Path,
+    protocol_name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    *,
+    family: str | None = None,
+    limit: int | None = None,
+) -> Diagnosis:
+    """Reads a run folder's answers and says what is wrong with them; the twin of `vr1bench errors RUN_DIR`.
+
+    Arguments and errors as of `vr1bench.rescore`.
+
+    Raises:
+        Vr1benchError: Also, where the answers are no boxes.
+    """
+    with _answered(folder, protocol_name, changes or {}, data_dir, family, limit) as (job, journal):
+        task = job.benchmark.task
+        if task == "qa" or job.family.pointing:
+            kind = "texts" if task == "qa" else "points"
+            raise Vr1benchError(
+                f"{folder}: its answers are {kind}; kinds of mistakes are defined for boxes: expected a run of a "
+                "family that gives boxes on a benchmark of task detect or refer"
+            )
+        tally = Tally()
+        pairs = (tally.add(pair, job.protocol) for pair in job.pairs(journal))
+        return _refer(pairs, job) if task == "refer" else _detect(pairs, job)
+
+
+@contextmanager
+def _answered(
+    folder: Path,
+    protocol_name: str | None,
+    changes: Mapping[str, Any],
+    data_dir: Path | None,
+    family: str | None,
+    limit: int | None,
+) -> Generator[tuple[Job, Journal]]:
+    """A complete run as it is to be judged, and its records; see `vr1bench.rescoring.rescore`."""
+    run = read_run(folder)
+    identity = run["identity"]
+    benchmark = validated(Benchmark, identity["benchmark"], str(folder))
+    wanted = _judging(validated(Protocol, identity["protocol"], str(folder)), protocol_name, changes, benchmark)
+    root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
+    dataset = benchmark.load(identity["split"], root)
+    if dataset.sha256 != identity["data_sha256"]:
+        raise Vr1benchError(
+            f"{folder}: the annotations changed since the run: sha256 was {identity['data_sha256'][:12]}, is "
+            f"{dataset.sha256[:12]}; bring the old file back, or run again into another --output"
+        )
+    job = Job(
+        benchmark, identity["split"], limit, wanted, dataset, _family(family, identity["family"]), "as in the run",
+        Model(identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"]),
+        identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
+    )  # fmt: skip
+    if job.question != identity["question"]:
+        raise NotComparableError(
+            f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; "
+            "pass a family file with the run's questions"
+        )
+    with Journal(folder, identity) as journal:
+        if missing := sum(1 for _ in job.pending(journal)):
+            raise IncompleteError(
+                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
+                "look at fewer samples with --limit"
+            )
+        yield job, journal
+
+
+def _detect(pairs: Iterator[Pair], job: Job) -> Diagnosis:
+    parts: list[Columns] = []
+    statuses: list[str] = []
+    for batch in _batches(pairs):
+        parts.append(columns(batch))
+        statuses += [_status(pair) for pair in batch]
+    found = metric.mistakes(joined(parts), job.protocol.max_detections)
+    whole = _group(
+        found, "all", *found.everything, found.table.images, metric.costs(found) | metric.special_costs(found),
+        metric.averages(found).mean,
+    )  # fmt: skip
+    return Diagnosis(
+        key=job.key,
+        task="detect",
+        whole=whole,
+        ignored=int((found.answer == Verdict.IGNORED).sum()),
+        by={
+            "size": _by_size(found),
+            "class": _by_class(found),
+            "objects": _by_image(found, BANDS, _band(_plain_gold(found))),
+            "status": _by_image(found, STATUS_ORDER, _places(statuses)),
+        },
+    )
+
+
+def _group(
+    found: Mistakes,
+    name: str,
+    answers: Bools,
+    gold: Bools,
+    samples: int,
+    costs: Mapping[str, float | None],
+    ap50: float | None = None,
+) -> Group:
+    right = int((found.answer[answers] == Verdict.RIGHT).sum())
+    guessed = int((found.answer[answers] != Verdict.IGNORED).sum())
+    wanted, reached = (int((found.gold[gold] != Verdict.IGNORED).sum()), int((found.gold[gold] == Verdict.RIGHT).sum()))
+    return Group(
+        name=name,
+        samples=samples,
+        gold=wanted,
+        found=reached,
+        guessed=guessed,
+        recall=_share(reached, wanted),
+        precision=_share(right, guessed),
+        mistakes=metric.tally(found, answers, gold),
+        costs=dict(costs),
+        ap50=ap50,
+    )
+
+
+def _by_size(found: Mistakes) -> tuple[Group, ...]:
+    truth, answers = found.table.truth, found.table.answers
+    of_gold = np.searchsorted(_SIZE_BORDERS, truth.areas)
+    of_answers = np.searchsorted(_SIZE_BORDERS, answers.extents)
+    placed = found.about >= 0
+    of_answers[placed] = of_gold[found.about[placed]]
+    return tuple(
+        _group(
+            found, name, of_answers == place, of_gold == place, _holding(found, of_gold == place),
+            metric.costs(found, of_answers == place, of_gold == place),
+        )
+        for place, name in enumerate(SIZES)
+    )  # fmt: skip
+
+
+def _by_image(found: Mistakes, names: Sequence[str], place_of: Ints) -> tuple[Group, ...]:
+    """Groups of whole images; `place_of` gives each image's place among the names."""
+    groups: list[Group] = []
+    for place, name in enumerate(names):
+        samples = int((place_of == place).sum())
+        if samples:
+            answers, gold = (place_of[rows.image] == place for rows in (found.table.answers, found.table.truth))
+            groups.append(_group(found, name, answers, gold, samples, metric.costs(found, answers, gold)))
+    return tuple(groups)
+
+
+def _by_class(found: Mistakes) -> tuple[Group, ...]:
+    """Classes that have gold or answers, those with the most mistakes first."""
+    before, after = metric.averages(found), {kind.word: metric.mended(found, (kind,)) for kind in KINDS}
+    groups: list[Group] = []
+    for label, name in [*enumerate(found.table.labels), (-1, STRAYS)]:
+        answers, gold = found.table.answers.label == label, found.table.truth.label == label
+        if not answers.any() and not gold.any():
+            continue
+        ap50 = before.of(label) if label >= 0 else None
+        costs = {kind: metric.gain(ap50, mended.of(label)) for kind, mended in after.items()} if label >= 0 else {}
+        groups.append(_group(found, name, answers, gold, _holding(found, gold), costs, ap50))
+    return tuple(sorted(groups, key=lambda group: -sum(group.mistakes.values())))
+
+
+def _holding(found: Mistakes, gold: Bools) -> int:
+    """Images that hold some of this gold, crowds left out."""
+    return len(np.unique(found.table.truth.image[gold & ~found.table.truth.crowd]))
+
+
+def _plain_gold(found: Mistakes) -> Ints:
+    truth = found.table.truth
+    return np.bincount(truth.image[~truth.crowd], minlength=found.table.images)
+
+
+def _band(numbers: Ints) -> Ints:
+    return np.searchsorted(_BAND_STARTS, numbers, side="right")
+
+
+def _status(pair: Pair) -> str:
+    return pair.prediction.status if pair.prediction else "unasked"
+
+
+def _places(statuses: Sequence[str]) -> Ints:
+    return np.array([STATUS_ORDER.index(status) for status in statuses], dtype=np.int64)
+
+
+def _refer(pairs: Iterator[Pair], job: Job) -> Diagnosis:
+    overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
+    ious: list[Floats] = []
+    rows: list[tuple[bool, int, int, str]] = []
+    for batch in _batches(pairs):
+        ious.append(referring_ious([_one_box(pair, job.protocol) for pair in batch], overlaps))
+        rows += [_referred(pair) for pair in batch]
+    boxed, sizes, words, statuses = zip(*rows, strict=True)
+    wrong = metric.referring_mistakes(np.concatenate(ious), np.array(boxed), job.protocol.match == ">")
+    everything = np.ones(len(rows), dtype=np.bool_)
+    return Diagnosis(
+        key=job.key,
+        task="refer",
+        whole=_phrases(wrong, "all", everything),
+        by={
+            "size": _of_phrases(wrong, (*SIZES, "no gold"), np.array(sizes)),
+            "words": _of_phrases(wrong, BANDS, _band(np.array(words))),
+            "status": _of_phrases(wrong, STATUS_ORDER, _places(statuses)),
+        },
+    )
+
+
+def _referred(pair: Pair) -> tuple[bool, int, int, str]:
+    """Whether there is a box, the size of the gold, the words of the phrase between blanks, the status."""
+    gold = pair.sample.gold
+    size = int(np.searchsorted(_SIZE_BORDERS, gold.areas[0])) if len(gold) else len(SIZES)
+    boxed = pair.prediction is not None and len(pair.prediction.detections) > 0
+    return boxed, size, len(pair.sample.queries[0].split()), _status(pair)
+
+
+def _of_phrases(wrong: Mapping[str, Bools], names: Sequence[str], place_of: Ints) -> tuple[Group, ...]:
+    places = set(place_of.tolist())
+    return tuple(_phrases(wrong, name, place_of == place) for place, name in enumerate(names) if place in places)
+
+
+def _phrases(wrong: Mapping[str, Bools], name: str, chosen: Bools) -> Group:
+    numbers = {kind: int((which & chosen).sum()) for kind, which in wrong.items()}
+    samples = int(chosen.sum())
+    found, guessed = samples - sum(numbers.values()), samples - numbers[REFERRING[0]]
+    return Group(
+        name=name, samples=samples, gold=samples, found=found, guessed=guessed, recall=_share(found, samples),
+        precision=_share(found, guessed), mistakes=numbers,
+    )  # fmt: skip
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

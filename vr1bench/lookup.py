@@ -1,0 +1,103 @@
+"""The Results that somebody means by a file, a folder, or a model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.registry import unknown
+from vr1bench.rescoring import output_of
+from vr1bench.store import Key, Result, read_result, read_results, read_run
+
+
+def results_of(name: str, folder: Path) -> list[Result]:
+    """One model's Results.
+
+    Args:
+        name: A Result's file; a run folder, or one that holds run folders of one model; a folder of results of one
+            model; or a model as the leaderboard names it, of which the beginning is enough (`demo@3e93`).
+        folder: Where a model's name is looked for.
+
+    Raises:
+        Vr1benchError: There is nothing there, or what is there belongs to several models.
+        IncompleteError: A run folder has no Result: its run did not end.
+    """
+    path = Path(name)
+    if path.is_file():
+        return [read_result(path)]
+    if (path / "run.json").is_file() or (path.is_dir() and any(path.rglob("run.json")) and _below_runs(path)):
+        return _of_runs(path)
+    if path.is_dir():
+        return _of_one_model([result for _, result in read_results(path)], f"{path}")
+    return _named(name, folder)
+
+
+def by_benchmark(results: Iterable[Result], where: str) -> dict[str, Result]:
+    """Results by their benchmark.
+
+    Raises:
+        Vr1benchError: One benchmark has several: under several protocols, splits or score rules.
+    """
+    found: dict[str, Result] = {}
+    for result in results:
+        other = found.setdefault(result.key.benchmark, result)
+        if other is not result:
+            raise Vr1benchError(
+                f"{where}: {result.key.benchmark} has several results: {_column(other.key)} and {_column(result.key)}; "
+                "name the file of one, or narrow them with --protocol or --scores"
+            )
+    return found
+
+
+def _column(key: Key) -> str:
+    return " ".join((key.split, key.protocol, key.scores))
+
+
+def _below_runs(path: Path) -> bool:
+    return "runs" in path.resolve().parts
+
+
+def _of_runs(path: Path) -> list[Result]:
+    folders = sorted(found.parent for found in path.rglob("run.json"))
+    output = output_of(folders[0])
+    known = {(r.key.model, r.key.revision, r.key.step, *r.key.column[:3]): r for _, r in read_results(output)}
+    results: list[Result] = []
+    for folder in folders:
+        identity = read_run(folder)["identity"]
+        model = identity["model"]
+        asked = (model["name"], model["revision"], model["step"], identity["benchmark"]["name"])
+        kept = [r for key, r in known.items() if key[:4] == asked and key[5] == identity["protocol"]["name"]]
+        of_split = [r for r in kept if r.key.split.partition("[")[0] == identity["split"]]
+        if not of_split:
+            raise IncompleteError(
+                f"{folder} has no result: its run did not end; finish it with the command that began it, or score it: "
+                f"vr1bench score {folder}"
+            )
+        results += of_split
+    return _of_one_model(results, f"{path}")
+
+
+def _of_one_model(results: Sequence[Result], where: str) -> list[Result]:
+    names = sorted({result.key.title for result in results})
+    if not names:
+        raise Vr1benchError(f"{where} holds no result; expected those of `vr1bench run --output`")
+    if len(names) > 1:
+        raise Vr1benchError(
+            f"{where} holds results of several models: {', '.join(names)}; name one of them instead, with --results "
+            f"{where}"
+        )
+    return list(results)
+
+
+def _named(name: str, folder: Path) -> list[Result]:
+    if not folder.is_dir():
+        raise Vr1benchError(f"{name!r} is no file or folder, and {folder}, where models are looked for, is no folder")
+    results = [result for _, result in read_results(folder)]
+    names = sorted({result.key.title for result in results})
+    meant = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
+    if not meant:
+        raise unknown(f"file, folder, or model of {folder}", name, names)
+    if len(meant) > 1:
+        raise Vr1benchError(f"{name!r} may mean {', '.join(meant)}; write more of it")
+    return [result for result in results if result.key.title == meant[0]]

@@ -360,6 +360,11 @@ def test_data_without_category_ids_is_refused(tmp_path):
         vr1bench.score_detections(tmp_path / "x.json", benchmark=str(tmp_path / "rows.toml"), data_dir=tmp_path)
 
 
+def test_phrases_and_questions_are_refused(tmp_path):
+    with pytest.raises(vr1bench.Vr1benchError, match="refcoco: its task is 'refer', and a file of detections answers"):
+        vr1bench.score_detections(tmp_path / "x.json", benchmark=["coco", "refcoco"])
+
+
 def test_a_model_that_writes_has_no_scores_of_its_own(coco_folder):
     options = {
         "benchmark": str(coco_folder / "small.toml"), "data_dir": coco_folder, "output": coco_folder / "out",

@@ -6,6 +6,7 @@ import pytest
 
 from vr1bench import model
 from vr1bench.errors import Vr1benchError
+from vr1bench.store import slug
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def test_a_folder(checkpoint):
     found = model.load(str(checkpoint))
     assert (found.location, found.step) == (str(checkpoint), 500)
     assert found.config == {"model_type": "qwen2_5_vl"}
-    assert found.slug.endswith(f"checkpoint-500@{found.revision[:8]}-500")
-    assert "/" not in found.slug
+    assert slug(found.name, found.revision, found.step).endswith(f"checkpoint-500@{found.revision[:8]}-500")
+    assert "/" not in slug(found.name, found.revision, found.step)
     assert model.load(f"{checkpoint}/") == found
 
 

@@ -24,7 +24,7 @@ from vr1bench.types import Questions
 COMMAND = [sys.executable, "-m", "vr1bench.cli"]
 OPTIONS = {"A": "cow", "B": "dog", "C": "two, or three", "D": "None"}
 QUIZ = {
-    "qa/gqa": [{"question": "Is it {options}?", "answer": "yes"}, {"question": "What is left?", "answer": "dog"}],
+    "qa/gqa": [{"question": "Is it {options} or {width}?", "answer": "yes"}, {"question": "What is left?", "answer": "dog"}],
     "qa/chartqa": [
         {"question": "How many?", "answer": "100", "split": "test_human"},
         {"question": "Which share?", "answer": "5%", "split": "test_augmented"},
@@ -162,7 +162,7 @@ def test_the_words_are_vlmevalkits(data):
         "Please select the correct answer from the options above. \n"
     )
     assert words(data, "qa/gqa") == [
-        "Is it {options}?\nAnswer the question using a single word or phrase.",
+        "Is it {options} or {width}?\nAnswer the question using a single word or phrase.",
         "What is left?\nAnswer the question using a single word or phrase.",
     ]
 

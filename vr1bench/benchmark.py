@@ -168,6 +168,10 @@ class Benchmark(FrozenModel):
             f"{bring}, or name the folder that holds it with --data-dir"
         )
 
+    def of_split(self, split: str) -> Benchmark:
+        """Without what cannot change a score of a split: where the data comes from, and other splits."""
+        return self.model_copy(update={"source": Source(), "splits": {split: self.splits[split]}, "split": split})
+
     def _generate(self) -> Path:
         from vr1bench.demo.datasets import write_demo
 
@@ -228,6 +232,28 @@ def suite(name: str) -> list[Benchmark]:
     if name in benchmarks():
         return [benchmarks()[name]]
     raise unknown("suite", name, suites())
+
+
+def chosen(suite_names: str | None, names: str | Sequence[str] | None) -> list[Benchmark]:
+    """The benchmarks of `--suite` or of `--benchmark`, each once.
+
+    Args:
+        suite_names: Suites or benchmarks joined by commas; or
+        names: benchmarks, by name or TOML.
+
+    Raises:
+        Vr1benchError: Neither or both are given, one is unknown, or two different ones share a name.
+    """
+    named = [names] if isinstance(names, str) else list(names or ())
+    if bool(suite_names) == bool(named):
+        raise Vr1benchError("expected a suite or benchmarks, and not both; `vr1bench list` shows them")
+    parts = [part.strip() for part in (suite_names or "").split(",") if part.strip()]
+    found = [one for part in parts for one in suite(part)] or [find(name) for name in named]
+    by_name: dict[str, Benchmark] = {}
+    for one in found:
+        if by_name.setdefault(one.name, one) != one:
+            raise Vr1benchError(f"two different benchmarks are named {one.name!r}; rename one: results go by name")
+    return list(by_name.values())
 
 
 def fingerprint(*parts: object) -> str:

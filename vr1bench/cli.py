@@ -275,17 +275,33 @@ def questions(
         _say(json.dumps(row, ensure_ascii=False))
 
 
-@app.command(epilog="Example: vr1bench board results --format csv > results.csv")
+@app.command(epilog="Example: vr1bench board results --suite odinw --format html > odinw.html")
 def board(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
-    form: Annotated[str, typer.Option("--format", help="md, csv or json.")] = "md",
-    write: Annotated[bool, typer.Option("--write", help="Write LEADERBOARD.md there instead of printing.")] = False,
+    form: Annotated[str, typer.Option("--format", help="md, csv, json, latex or html.")] = "md",
+    suite: Annotated[
+        str, typer.Option(help="A suite or benchmark: its mean, all its members, OVDEval's aspects, and nothing else.")
+    ] = "",
+    filters: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--filter",
+            help="KEY=PATTERN, such as protocol=vlm-r1 or model=Qwen/*: model, benchmark, suite, protocol, scores or "
+            "step; may be repeated.",
+        ),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="model, date, or a part of one column's heading [default: model].")] = "",
+    by: Annotated[str, typer.Option(help="What a row is: model or benchmark.")] = "model",
+    history: Annotated[
+        str, typer.Option(help="One model, or the folder of its checkpoints: its steps and revisions in order.")
+    ] = "",
     with_published: Annotated[
         bool, typer.Option("--with-published", help="Add what papers report of the same benchmarks, marked so.")
     ] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write LEADERBOARD.md there instead of printing.")] = False,
 ) -> None:
     """Draw the leaderboard from every result under a folder."""
-    from vr1bench.board import FORMATS, write_leaderboard
+    from vr1bench.board import FORMATS, View, leaderboard, write_leaderboard
     from vr1bench.published import published
     from vr1bench.registry import unknown
     from vr1bench.store import read_results
@@ -294,13 +310,18 @@ def board(
         raise unknown("format", form, FORMATS)
     if not results.is_dir():
         raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
-    if write and with_published:
-        raise Vr1benchError("--write and --with-published do not go together: LEADERBOARD.md holds own numbers only")
+    view = View(suite, sort, by, tuple(filters or ()), history)
+    if write and (form != "md" or with_published or view != View()):
+        raise Vr1benchError(
+            "--write goes with no other option: LEADERBOARD.md holds own numbers only, all of them, as Markdown; leave "
+            "--write out and redirect what is printed: > FILE"
+        )
     if write:
         _say(str(write_leaderboard(results)))
     else:
-        found = [result for _, result in read_results(results)]
-        _say(FORMATS[form](found, published() if with_published else ()).rstrip("\n"))
+        found = (result for _, result in read_results(results))
+        drawn = leaderboard(found, published() if with_published else (), view)
+        _say(FORMATS[form](drawn).rstrip("\n"))
 
 
 @app.command(epilog="Example: vr1bench prepare odinw --data-dir data")

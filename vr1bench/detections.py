@@ -36,15 +36,13 @@ from typing import Any
 import numpy as np
 
 from vr1bench import protocol as protocols
-from vr1bench.benchmark import Benchmark, Source, fingerprint
+from vr1bench.benchmark import Benchmark, chosen, fingerprint
 from vr1bench.coco import read_detections
 from vr1bench.errors import Vr1benchError
-from vr1bench.job import file_name
 from vr1bench.match import Guesses
-from vr1bench.model import Model
 from vr1bench.protocol import Protocol
+from vr1bench.provenance import commit, versions
 from vr1bench.readers import Dataset, text_of
-from vr1bench.running import _commit, _definitions, _versions  # pyright: ignore[reportPrivateUsage]
 from vr1bench.score import check_verifiable, score
 from vr1bench.store import Key, Result, RunInfo, Values, write_result
 from vr1bench.types import Bools, Detections, Ints, Pair, Prediction, Sample, Status, labels_of
@@ -95,14 +93,14 @@ def score_detections(
         Vr1benchError: Something named is unknown or missing, the benchmark does not go by COCO's ids, or a file says
             something that has no honest score.
     """
-    chosen, where = _definitions(suite, benchmark), Path(results).expanduser()
-    files = _files(where, chosen)
+    members, where = chosen(suite, benchmark), Path(results).expanduser()
+    files = _files(where, members)
     name = _name(model or (where.resolve().name if where.is_dir() else where.stem))
     changes = {"scores": "own"} | dict(overrides or {}) | ({"scores": scores} if scores else {})
-    rules = [_rule(protocol, changes, one, verify=verify) for one in chosen]
+    rules = [_rule(protocol, changes, one, verify=verify) for one in members]
     root = Path(data_dir).expanduser().resolve() if data_dir else None
     found: list[tuple[Key, Values, str]] = []
-    for one, rule, file in zip(chosen, rules, files, strict=True):
+    for one, rule, file in zip(members, rules, files, strict=True):
         answers = load(one, split or one.split, rule, file, root)
         found.append((answers.key(name), score(answers.pairs(), answers, verify=verify), answers.sha256))
     revision = _revision([sha256 for _, _, sha256 in found])
@@ -148,11 +146,8 @@ class Answers:
     @property
     def fingerprint(self) -> str:
         """sha256 of everything that can change the score: the definition, the protocol's rules and the file."""
-        definition = self.benchmark.model_copy(
-            update={"source": Source(), "splits": {self.split: self.benchmark.splits[self.split]}, "split": self.split}
-        )
-        rule = self.protocol.model_copy(update={"about": ""})
-        return fingerprint(definition, self.split, rule, ENGINE, self.sha256)
+        rule = self.protocol.rule(self.benchmark.task)
+        return fingerprint(self.benchmark.of_split(self.split), self.split, rule, ENGINE, self.sha256)
 
     def key(self, model: str) -> Key:
         """What the number belongs to; the revision is not known yet where there are several files."""
@@ -180,11 +175,11 @@ class Answers:
             yield Pair(sample, self._prediction(rows, repeated), 0)
 
     def _prediction(self, rows: Ints, repeated: Bools) -> Prediction:
-        chosen = self.guesses.take(rows)
+        kept = self.guesses.take(rows)
         drops = self.protocol.unknown == "drop"
         return Prediction(
             text="",
-            detections=Detections(chosen.boxes, self.dataset.vocabulary[chosen.label], chosen.scores),
+            detections=Detections(kept.boxes, self.dataset.vocabulary[kept.label], kept.scores),
             duplicate=repeated[rows],
             unknown=~self.asked[rows] if drops else np.zeros(len(rows), dtype=np.bool_),
             status=Status.OK if len(rows) else Status.NONE,
@@ -261,31 +256,31 @@ def _listed(ids: Sequence[bytes | str], where: str) -> dict[Any, int]:
     return listed | {int(text): place for place, text in enumerate(texts) if re.fullmatch(r"0|-?[1-9]\d{0,30}", text)}
 
 
-def _files(where: Path, chosen: Sequence[Benchmark]) -> list[Path]:
+def _files(where: Path, members: Sequence[Benchmark]) -> list[Path]:
     """The file of each benchmark.
 
     Raises:
         Vr1benchError: A benchmark is none of detection, or a file is missing.
     """
-    for one in chosen:
+    for one in members:
         if one.task != "detect":
             raise Vr1benchError(
                 f"{one.name}: its task is {one.task!r}, and a file of detections answers no question of it; expected "
                 "detection benchmarks; `vr1bench list benchmarks` shows them"
             )
     if not where.is_dir():
-        if len(chosen) > 1:
-            raise Vr1benchError(f"{where} is no folder; expected one with a file for each of {len(chosen)} benchmarks")
+        if len(members) > 1:
+            raise Vr1benchError(f"{where} is no folder; expected one with a file for each of {len(members)} benchmarks")
         return [where]
-    ends = Counter(one.name.rpartition("/")[2] for one in chosen)
+    ends = Counter(one.name.rpartition("/")[2] for one in members)
     places = [
         [where / f"{name}.json" for name in dict.fromkeys([one.name, one.name.rpartition("/")[2]])
          if name == one.name or ends[name] == 1]
-        for one in chosen
+        for one in members
     ]  # fmt: skip
     missing = [" or ".join(map(str, some)) for some in places if not any(path.exists() for path in some)]
     if missing:
-        raise Vr1benchError(f"{len(missing)} of {len(chosen)} files of detections are missing: {', '.join(missing)}")
+        raise Vr1benchError(f"{len(missing)} of {len(members)} files of detections are missing: {', '.join(missing)}")
     return [next(path for path in some if path.exists()) for some in places]
 
 
@@ -313,8 +308,7 @@ def _revision(hashes: Sequence[str]) -> str:
 
 def _written(key: Key, values: Values, output: Path) -> Result:
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    info = RunInfo(engine=ENGINE, versions=_versions(), commit=_commit(), date=date, seconds=0.0)
+    info = RunInfo(engine=ENGINE, versions=versions(), commit=commit(), date=date, seconds=0.0)
     result = Result(key=key, values=values, run=info)
-    column = file_name(f"{key.split}.{key.protocol}.{key.scores}")
-    write_result(output / key.benchmark / column / f"{Model(key.model, '', key.revision).slug}.json", result)
+    write_result(output / key.path, result)
     return result

@@ -16,7 +16,7 @@ import numpy as np
 
 from vr1bench.as_published import vlm_r1_iou
 from vr1bench.benchmark import Benchmark
-from vr1bench.board import STATUS_ORDER
+from vr1bench.board.text import STATUS_ORDER
 from vr1bench.boxes import iou
 from vr1bench.definitions import validated
 from vr1bench.diagnosis import Diagnosis, Group
@@ -168,13 +168,12 @@ def _by_size(found: Mistakes) -> tuple[Group, ...]:
     of_answers = np.searchsorted(_SIZE_BORDERS, answers.extents)
     placed = found.about >= 0
     of_answers[placed] = of_gold[found.about[placed]]
-    return tuple(
-        _group(
-            found, name, of_answers == place, of_gold == place, _holding(found, of_gold == place),
-            metric.costs(found, of_answers == place, of_gold == place),
-        )
-        for place, name in enumerate(SIZES)
-    )  # fmt: skip
+    groups: list[Group] = []
+    for place, name in enumerate(SIZES):
+        answers, gold = of_answers == place, of_gold == place
+        costs = metric.costs(found, answers, gold)
+        groups.append(_group(found, name, answers, gold, _holding(found, gold), costs))
+    return tuple(group for group in groups if group.gold or group.guessed)
 
 
 def _by_image(found: Mistakes, names: Sequence[str], place_of: Ints) -> tuple[Group, ...]:
@@ -190,15 +189,21 @@ def _by_image(found: Mistakes, names: Sequence[str], place_of: Ints) -> tuple[Gr
 
 def _by_class(found: Mistakes) -> tuple[Group, ...]:
     """Classes that have gold or answers, those with the most mistakes first."""
+    truth, answers = found.table.truth, found.table.answers
     before, after = metric.averages(found), {kind.word: metric.mended(found, (kind,)) for kind in KINDS}
+    mistaken = found.answer == Verdict.CLASS
+    of_answers = answers.label.copy()
+    of_answers[mistaken] = truth.label[found.about[mistaken]]
     groups: list[Group] = []
     for label, name in [*enumerate(found.table.labels), (-1, STRAYS)]:
-        answers, gold = found.table.answers.label == label, found.table.truth.label == label
-        if not answers.any() and not gold.any():
-            continue
+        gold, called = truth.label == label, (answers.label == label) & (found.answer != Verdict.IGNORED)
         ap50 = before.of(label) if label >= 0 else None
         costs = {kind: metric.gain(ap50, mended.of(label)) for kind, mended in after.items()} if label >= 0 else {}
-        groups.append(_group(found, name, answers, gold, _holding(found, gold), costs, ap50))
+        group = _group(found, name, of_answers == label, gold, _holding(found, gold), costs, ap50)
+        guessed = int(called.sum())
+        precision = _share(int((found.answer[called] == Verdict.RIGHT).sum()), guessed)
+        groups.append(group.model_copy(update={"guessed": guessed, "precision": precision}))
+    groups = [group for group in groups if group.gold or group.guessed]
     return tuple(sorted(groups, key=lambda group: -sum(group.mistakes.values())))
 
 
@@ -231,17 +236,18 @@ def _refer(pairs: Iterator[Pair], job: Job) -> Diagnosis:
     for batch in _batches(pairs):
         ious.append(referring_ious([_one_box(pair, job.protocol) for pair in batch], overlaps))
         rows += [_referred(pair) for pair in batch]
-    boxed, sizes, words, statuses = zip(*rows, strict=True)
-    wrong = metric.referring_mistakes(np.concatenate(ious), np.array(boxed), job.protocol.match == ">")
+    boxed, sizes, words = (np.array([row[i] for row in rows], dtype=np.int64) for i in range(3))
+    overlap = np.concatenate([np.empty(0), *ious])
+    wrong = metric.referring_mistakes(overlap, boxed.astype(np.bool_), job.protocol.match == ">")
     everything = np.ones(len(rows), dtype=np.bool_)
     return Diagnosis(
         key=job.key,
         task="refer",
         whole=_phrases(wrong, "all", everything),
         by={
-            "size": _of_phrases(wrong, (*SIZES, "no gold"), np.array(sizes)),
-            "words": _of_phrases(wrong, BANDS, _band(np.array(words))),
-            "status": _of_phrases(wrong, STATUS_ORDER, _places(statuses)),
+            "size": _of_phrases(wrong, (*SIZES, "no gold"), sizes),
+            "words": _of_phrases(wrong, BANDS, _band(words)),
+            "status": _of_phrases(wrong, STATUS_ORDER, _places([row[3] for row in rows])),
         },
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from tabulate import tabulate
 
-from vr1bench.board import percent
+from vr1bench.board.text import percent
 from vr1bench.metrics.mistakes import KINDS, REFERRING, SPECIAL
 from vr1bench.store import Key, Metric
 from vr1bench.types import FrozenModel, Task
@@ -51,8 +51,9 @@ class Diagnosis(FrozenModel):
         whole: All of it. To `detect`, its costs hold those of all false positives and all false negatives too.
         ignored: Boxes that count neither way: a crowd absorbed them, or they came after as many of their image and
             class as the protocol keeps.
-        by: Breakdowns by name; each holds every box or sample once. By size a right box, a class and a box mistake go
-            with their gold, others by their own area; by class a box goes by what it was called.
+        by: Breakdowns by name; each holds every mistake once. By size right boxes and class and box mistakes go with
+            their gold, others by their own area. By class a class mistake goes with its gold, whose AP it costs, others
+            by what they were called, and so do `guessed` and `precision`.
     """
 
     key: Key

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from vr1bench.benchmark import Benchmark, Source, fingerprint
+from vr1bench.benchmark import Benchmark, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.families.answers import read_answer
@@ -25,7 +25,7 @@ from vr1bench.model import Model
 from vr1bench.protocol import Protocol
 from vr1bench.readers import Dataset, text_of
 from vr1bench.readers.refer import PROBLEM_PREFIX
-from vr1bench.store import Journal, Key
+from vr1bench.store import Journal, Key, file_name
 from vr1bench.types import (
     Completion,
     Detections,
@@ -113,23 +113,21 @@ class Job:
     def folder(self) -> Path:
         """The run folder: journal and identity. Outlives a changed limit, so that a longer run reuses a shorter one."""
         name = file_name(f"{self.split}.{self.protocol.name}.{self.protocol.scores}")
-        return self.output / "runs" / self.model.slug / self.benchmark.name / name
+        return self.output / "runs" / self.key.slug / self.benchmark.name / name
 
     @property
     def result_path(self) -> Path:
         """Where the Result goes: one file a key."""
-        key = self.key
-        column = file_name(f"{key.split}.{key.protocol}.{key.scores}")
-        return self.output / self.benchmark.name / column / f"{self.model.slug}.json"
+        return self.output / self.key.path
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes two records of this job comparable: everything that decides what is asked, of whom."""
         return {
-            "benchmark": self._definition.model_dump(mode="json"),
+            "benchmark": self.benchmark.of_split(self.split).model_dump(mode="json"),
             "split": self.split,
             "data_sha256": self.dataset.sha256,
-            "protocol": self._rule.model_dump(mode="json"),
+            "protocol": self.protocol.rule(self.benchmark.task).model_dump(mode="json"),
             "model": {"name": self.model.name, "revision": self.model.revision, "step": self.model.step},
             "family": self.family.name,
             "question": self.question,
@@ -141,19 +139,13 @@ class Job:
     def fingerprint(self) -> str:
         """sha256 of everything in the definitions that can change the score."""
         return fingerprint(
-            self._definition, self.key.split, self._rule, dict(self.family.identity), self.question, self.sampling
+            self.benchmark.of_split(self.split),
+            self.key.split,
+            self.protocol.rule(self.benchmark.task),
+            dict(self.family.identity),
+            self.question,
+            self.sampling,
         )
-
-    @cached_property
-    def _definition(self) -> Benchmark:
-        """The benchmark without what cannot change a score: where the data comes from, and other splits."""
-        splits = {self.split: self.benchmark.splits[self.split]}
-        return self.benchmark.model_copy(update={"source": Source(), "splits": splits, "split": self.split})
-
-    @cached_property
-    def _rule(self) -> Protocol:
-        """The protocol without its description, and without the words of other tasks."""
-        return self.protocol.asking(self.benchmark.task).model_copy(update={"about": ""})
 
     @cached_property
     def pixels(self) -> PixelBudget | None:
@@ -370,8 +362,3 @@ def _asked(words: str, sample: Sample) -> str:
         "{options}": "".join(f"{letter}. {choice}\n" for letter, choice in options(sample.choices).items()),
     }
     return re.sub(r"\{question\}|\{options\}", lambda place: said[place[0]], words)
-
-
-def file_name(text: str) -> str:
-    """Text as one path component: only separators and control characters are replaced."""
-    return re.sub(r"[/\\\x00-\x1f]+", "_", text)

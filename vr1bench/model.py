@@ -32,13 +32,6 @@ class Model:
     revision: str
     step: int | None = None
 
-    @property
-    def slug(self) -> str:
-        """The name as a file name, such as `Qwen__Qwen2.5-VL-7B-Instruct@1a2b3c4d`."""
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "__", self.name.strip("/."))
-        step = "" if self.step is None else f"-{self.step}"
-        return f"{plain}@{self.revision[:8]}{step}"
-
     @cached_property
     def config(self) -> dict[str, Any]:
         """The model's `config.json`; empty where there is none to read."""

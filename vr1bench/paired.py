@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vr1bench.errors import NotComparableError, Vr1benchError
+from vr1bench.metrics.ap import ABSENT
 from vr1bench.metrics.aspects import weights
 from vr1bench.metrics.bootstrap import Z, unpacked
 from vr1bench.store import Result
@@ -86,10 +87,10 @@ def difference(old: Result, new: Result, metric: str, *, across: bool = False) -
             "all the same (--across)"
         )
     before, after = replicates(old, metric), replicates(new, metric)
-    sd = _sd(after) ** 2 + _sd(before) ** 2 if reasons else _sd(after - before) ** 2
+    sd = math.hypot(_sd(before), _sd(after)) if reasons else _sd(after - before)
     values = _value(old, metric), _value(new, metric)
     n = min(old.values.n, new.values.n)
-    return Difference(old.key.benchmark, metric, *values, _floored(math.sqrt(sd), values, n), n, not reasons)
+    return Difference(old.key.benchmark, metric, *values, max(sd, _least(values, n)), n, not reasons)
 
 
 def mean_difference(
@@ -111,9 +112,16 @@ def mean_difference(
     parts = {name: difference(*pair, metrics[name], across=across) for name, pair in pairs.items()}
     n = sum(part.n for part in parts.values())
     values = tuple(sum(share[name] * getattr(part, side) for name, part in parts.items()) for side in ("old", "new"))
-    # Benchmarks draw their images apart, so their differences are independent.
-    sd = math.sqrt(sum((share[name] * part.sd) ** 2 for name, part in parts.items()))
     paired = all(part.paired for part in parts.values())
+    if paired:  # benchmarks draw their images apart, but some share their data, and then move together
+        moved = [
+            share[name] * (replicates(new, metrics[name]) - replicates(old, metrics[name]))
+            for name, (old, new) in pairs.items()
+        ]
+        least = math.hypot(*(share[name] * _least((part.old, part.new), part.n) for name, part in parts.items()))
+        sd = max(_sd(np.sum(moved, axis=0)), least)
+    else:
+        sd = math.hypot(*(share[name] * part.sd for name, part in parts.items()))
     return Difference(title, next(iter(metrics.values())), values[0], values[1], sd, n, paired)
 
 
@@ -129,7 +137,7 @@ def differing(old: Result, new: Result) -> list[str]:
 
 
 def replicates(result: Result, metric: str) -> Floats:
-    """The replicates of a metric, (1000,).
+    """The replicates of a metric, (1000,); NaN where it is undefined.
 
     Raises:
         Vr1benchError: The Result has none.
@@ -137,7 +145,8 @@ def replicates(result: Result, metric: str) -> Floats:
     if metric not in result.values.replicates:
         known = ", ".join(result.values.replicates) or "none: an older version wrote it; score its run folder again"
         raise Vr1benchError(f"{result.key.benchmark}: no replicates of {metric!r}; expected one of those kept: {known}")
-    return unpacked(result.values.replicates[metric])
+    values = unpacked(result.values.replicates[metric])
+    return np.where(values == ABSENT, np.nan, values)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -166,8 +175,11 @@ def _value(result: Result, metric: str) -> float:
 
 
 def _sd(values: Floats) -> float:
-    return float(np.std(values, ddof=1))
+    """Over the resamples in which the values are defined; 0 where that is in less than two."""
+    kept = values[~np.isnan(values)]
+    return float(np.std(kept, ddof=1)) if len(kept) > 1 else 0.0
 
 
-def _floored(sd: float, values: tuple[float, float], n: int) -> float:
-    return max(sd, abs(values[1] - values[0]) / n)
+def _least(values: tuple[float, float], n: int) -> float:
+    """The least that a difference is taken to be uncertain by: one image's share of it."""
+    return abs(values[1] - values[0]) / n

@@ -71,7 +71,7 @@ def power(
     rows: list[Power] = []
     for name, result in results.items():
         chosen = metric or order_free(result)
-        sd = float(np.std(replicates(result, chosen), ddof=1))
+        sd = float(np.nanstd(replicates(result, chosen), ddof=1))
         both = sd * math.sqrt(2 * (1 - correlation))
         if other and name in other:
             both = difference(result, other[name], chosen).sd

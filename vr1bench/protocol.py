@@ -97,6 +97,10 @@ class Protocol(FrozenModel):
         own = {family: words.model_copy(update=blank) for family, words in self.by_family.items()}
         return self.model_copy(update={"questions": self.questions.model_copy(update=blank), "by_family": own})
 
+    def rule(self, task: Task) -> Protocol:
+        """What can change a score of a task: without the description, and without the words of other tasks."""
+        return self.asking(task).model_copy(update={"about": ""})
+
     def question(self, family: str, key: Kind) -> str:
         """The words for a family; a family without words of its own takes the protocol's."""
         own = self.by_family.get(family)

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vr1bench import benchmark as definitions
 from vr1bench import engines, families, model
 from vr1bench import protocol as protocols
+from vr1bench.benchmark import chosen
 from vr1bench.board import percent
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.job import Job, current
 from vr1bench.model import Model
+from vr1bench.provenance import commit, versions
 from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, check_written, score
 from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
@@ -150,7 +148,7 @@ def plan(
         subject = Model(f"oracle-{name}", "", hashlib.sha256(name.encode()).hexdigest()[:40])
     root = Path(data_dir).expanduser().resolve() if data_dir else None
     jobs: list[Job] = []
-    for definition in _definitions(suite, benchmark):
+    for definition in chosen(suite, benchmark):
         rule = protocols.protocol(protocol, changes, definition.name)
         check_written(rule)
         if verify:
@@ -214,7 +212,7 @@ def execute(
     return ordered
 
 
-def finished(job: Job, journal: Journal, seconds: float, versions: Mapping[str, str], *, verify: bool) -> Result:
+def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str, str], *, verify: bool) -> Result:
     """Scores a complete job and writes its Result.
 
     Raises:
@@ -229,8 +227,8 @@ def finished(job: Job, journal: Journal, seconds: float, versions: Mapping[str, 
         family_because=job.family_because,
         engine=job.engine,
         sampling=job.sampling,
-        versions={**_versions(), **versions},
-        commit=_commit(),
+        versions={**versions(), **of_engine},
+        commit=commit(),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
     )
@@ -351,19 +349,6 @@ def _config_of(name: str) -> Mapping[str, Any]:
         return {}
 
 
-def _definitions(suite: str | None, benchmark: str | Sequence[str] | None) -> list[definitions.Benchmark]:
-    names = [benchmark] if isinstance(benchmark, str) else list(benchmark or ())
-    if bool(suite) == bool(names):
-        raise Vr1benchError("expected a suite or benchmarks, and not both; `vr1bench list` shows them")
-    parts = [part.strip() for part in (suite or "").split(",") if part.strip()]
-    found = [one for part in parts for one in definitions.suite(part)] or [definitions.find(name) for name in names]
-    by_name: dict[str, definitions.Benchmark] = {}
-    for one in found:
-        if by_name.setdefault(one.name, one) != one:
-            raise Vr1benchError(f"two different benchmarks are named {one.name!r}; rename one: results go by name")
-    return list(by_name.values())
-
-
 def _check_images(name: str, dataset: Dataset) -> None:
     """Fails early where the pictures are not there at all; single missing ones become failures of their requests."""
     first = dataset[0].images[0]
@@ -372,28 +357,3 @@ def _check_images(name: str, dataset: Dataset) -> None:
             f"{name}: the annotations are there, but the images are missing; expected {first} and its like; "
             "put them there, or name the folder that holds the data with --data-dir"
         )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("vr1bench", "numpy", "transformers", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str:
-    """The commit of the source tree that runs, with `+` where it has changes; empty outside of a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        head = subprocess.run(  # noqa: S603  our own words only
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return head.stdout.strip()

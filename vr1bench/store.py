@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,17 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.types import FrozenModel, Record, Sampling
 
 SCHEMA = 1
+
+
+def file_name(text: str) -> str:
+    """Text as one path component: only separators and control characters are replaced."""
+    return re.sub(r"[/\\\x00-\x1f]+", "_", text)
+
+
+def slug(model: str, revision: str, step: int | None) -> str:
+    """A model, its revision and step as a file name."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "__", model.strip("/."))
+    return f"{plain}@{revision[:8]}" + ("" if step is None else f"-{step}")
 
 
 class Metric(FrozenModel):
@@ -56,6 +68,16 @@ class Key(FrozenModel):
     def column(self) -> tuple[str, str, str, str]:
         """What must agree for two numbers to stand in one column."""
         return self.benchmark, self.split, self.protocol, self.scores
+
+    @property
+    def slug(self) -> str:
+        """The model as a file name, such as `Qwen__Qwen2.5-VL-7B-Instruct@1a2b3c4d`."""
+        return slug(self.model, self.revision, self.step)
+
+    @property
+    def path(self) -> Path:
+        """Where the Result goes, below the folder of results: one file a key."""
+        return Path(self.benchmark) / file_name(f"{self.split}.{self.protocol}.{self.scores}") / f"{self.slug}.json"
 
     @property
     def title(self) -> str:

@@ -123,6 +123,15 @@ def test_names_that_were_not_asked_cost_precision_only_where_they_stay(tmp_path:
             assert (mine["precision@0.5"], mine["AP"]) == (precision, pytest.approx(1))
 
 
+def test_a_name_that_only_another_prompt_asks_for_is_no_detection(tmp_path: Path) -> None:
+    """One class a prompt; where one prompt asks for both, it is one."""
+    detection(tmp_path, [[(A, "Bus"), (B, "Car")]], ("Bus", "Car"))
+    both = [(A, "Bus"), (B, "Car")]
+    answers = [says(0, both), says(0, both, "Bus"), says(0, [], "Car")]
+    for name, found in (("standard", 1), ("qwen3", 1), ("qwen2.5", 0.5), ("vision-r1", 0.5)):
+        assert numbers(replayed(ODINW, name, tmp_path, answers))["AP50"] == pytest.approx(found)
+
+
 # The fed size
 
 

@@ -38,11 +38,17 @@ WORDS = {"vlm-r1": THINKING, "vlm-r1-direct": DIRECT}
 READ: dict[str, Callable[[str], list[float]]] = {"vlm-r1": vlm_r1_last_box, "vlm-r1-direct": vlm_r1_first_box}
 LEAST, MOST = 3136, 12845056  # the processor's own: both load it without bounds (:66 and :60)
 OVDEVAL = ("ovdeval/logo", "ovdeval/color")
-ALL = (
-    "Locate every item from the category list in the image and output the coordinates in JSON format. "
-    "The category set includes {}."
+# What its post on detection shows, behind the words of the training code: no evaluation was released (issues 233, 250).
+# qwen_module.py:76-83 in open_r1/vlm_modules; om-ai-lab.github.io@4640672, 2025_03_24.html:311-315
+DETECT = (
+    "First thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
+    "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
+    "reasoning process here </think><answer> answer here </answer>\n"
+    "Please carefully check the image and detect the following objects: ['a', 'b']. Output the bbox coordinates of "
+    "detected objects in <answer></answer>. The bbox coordinates in Markdown format should be: \n"
+    '```json\n[{"bbox_2d": [x1, y1, x2, y2], "label": "object name"}]\n```\n'
+    ' If no targets are detected in the image, simply respond with "None".'
 )
-"""Not VLM-R1's, which released none for OVDEval: the family's (see test_fidelity_standard.py)."""
 
 FACTS = {
     "match": ">",  # :212 and :205
@@ -73,7 +79,7 @@ def test_their_fields_are_the_published_ones(name: str, box: str) -> None:
 
 def test_they_differ_in_words_and_box_alone() -> None:
     """test_rec_baseline.py is test_rec_r1.py but for :62-70 and :104; ids and ties play no part in referring."""
-    aside = {"name", "about", "questions", "boxes", "ids", "nms_ties"}
+    aside = {"name", "about", "questions", "by_family", "boxes", "ids", "nms_ties"}
     for where in ("refcoco", "refcoco+", "refcocog", "lisa", "demo/rec"):
         thinking, direct = (rule(name, where).model_dump(exclude=aside) for name in WORDS)
         assert thinking == direct
@@ -92,6 +98,14 @@ def test_what_is_asked(world: World, name: str) -> None:
         (str(n), rows[n]["normal_caption"], WORDS[name].replace("{Question}", rows[n]["problem"]))
         for n in vlm_r1_chosen(len(rows))
     ]
+
+
+@pytest.mark.parametrize("family", ["internvl", "glm-4v"])
+def test_other_families_are_not_told_of_json(drawn: World, family: str) -> None:
+    """test_rec_r1_internvl.py:115; glm_module.py:82 has the same words."""
+    rows, words = drawn["refcoco"], THINKING.removesuffix(" Output the final answer in JSON format.")
+    texts = [text for _, _, text in asked("refcoco", "vlm-r1", drawn.root, family)]
+    assert texts == [words.replace("{Question}", rows[n]["problem"]) for n in vlm_r1_chosen(len(rows))]
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -185,7 +199,9 @@ def test_ovdeval_is_asked_for_the_file_s_or_the_picture_s_own_names(world: World
     gold = world[where]
     pictures = {row["id"]: row for row in gold["images"]}
     names = {number: ovdeval_asked(where.removeprefix("ovdeval/"), gold, pictures[number]) for number in pictures}
-    expected = [(str(n), names[n][0] * (len(names[n]) == 1), ALL.format(", ".join(names[n]))) for n in sorted(names)]
+    expected = [
+        (str(n), names[n][0] * (len(names[n]) == 1), DETECT.replace("['a', 'b']", str(names[n]))) for n in sorted(names)
+    ]
     assert asked(where, "vlm-r1", world.root) == expected
 
 

@@ -34,7 +34,7 @@ def compare(
     scores: OnlyScores = None,
     results: Results = Path("results"),
 ) -> None:
-    """Say what changed from one model to another: differences with intervals and p-values, and the classes that moved."""
+    """Say what changed from one model to another: differences with intervals and p-values, and classes that moved."""
     from vr1bench.compare import as_json, text
     from vr1bench.compare import compare as compared
     from vr1bench.registry import unknown
@@ -42,8 +42,8 @@ def compare(
     forms = {"text": "simple", "md": "pipe", "json": ""}
     if form not in forms:
         raise unknown("format", form, forms)
-    sides = [_subject(one, results, protocol, scores) for one in (old, new)]
-    found = compared(*sides, metric=metric, across=across)
+    before, after = (_subject(one, results, protocol, scores) for one in (old, new))
+    found = compared(before, after, metric=metric, across=across)
     say(as_json(found).rstrip("\n") if form == "json" else text(found, forms[form]))
 
 
@@ -77,15 +77,15 @@ def gate(
     said = {"tolerance": tolerance, "alpha": alpha, "metric": metric or None}
     stated = judging.read_rules(rules).model_dump() if rules else {}
     given = {name: value for name, value in said.items() if value is not None}
-    wanted = validated(judging.Rules, stated | given, "gate")
-    sides = [_subject(one, results, protocol, scores) for one in (new, baseline)]
-    verdict = judging.gate(*sides, wanted)
+    wanted = validated(judging.Rules, stated | given, "the gate's rules")
+    judged, before = (_subject(one, results, protocol, scores) for one in (new, baseline))
+    verdict = judging.gate(judged, before, wanted)
     for path, make in ((junit, judging.junit), (json, judging.as_json)):
         if path:
             write_text(path, make(verdict))
     if markdown:  # GitHub's file of step summaries is added to
-        before = markdown.read_text("utf-8") if markdown.is_file() else ""
-        write_text(markdown, before + judging.markdown(verdict))
+        above = markdown.read_text("utf-8") if markdown.is_file() else ""
+        write_text(markdown, above + judging.markdown(verdict))
     say(judging.table(verdict))
     if not verdict.passed:
         raise typer.Exit(1)
@@ -112,8 +112,7 @@ def power(
     say(table(seen(first, second, metric=metric, alpha=alpha, chance=chance)))
     if second is None:
         typer.echo(
-            f"note: the sd of a difference takes the two models' results to correlate at {CORRELATION:g}; name a second "
-            "model to measure it",
+            f"note: two models' results are taken to correlate at {CORRELATION:g}; name a second model to measure it",
             err=True,
         )
 

@@ -63,11 +63,14 @@ def replicates(found: AveragePrecision, draws: Draws, names: Sequence[str] = tup
     """
     wanted = {name: NUMBERS[name] for name in dict.fromkeys(names)}
     tied = _has_ties(found)
-    rankings: dict[tuple[int, bool], Ranking] = {}
-    for area, tie in {(n.area, n.tie and tied) for n in wanted.values() if isinstance(n, _Precision)}:
-        asked = [n for n in wanted.values() if isinstance(n, _Precision) and (n.area, n.tie and tied) == (area, tie)]
-        levels = {level for number in asked for level in number.levels}
-        rankings[area, tie] = ranking(found.matches_tie if tie else found.matches, area, levels, tie=tie)
+    asked: dict[tuple[int, bool], set[int]] = {}
+    for number in wanted.values():
+        if isinstance(number, _Precision):
+            asked.setdefault((number.area, number.tie and tied), set()).update(number.levels)
+    rankings = {
+        (area, tie): ranking(found.matches_tie if tie else found.matches, area, levels, tie=tie)
+        for (area, tie), levels in asked.items()
+    }
     golds = {area: _gold(found.matches, area) for area in {number.area for number in wanted.values()}}
     hits = {name: _hits(found.matches, n) for name, n in wanted.items() if isinstance(n, _Recall)}
     n_labels = 1 + int(found.matches.gold_label.max(initial=-1))

@@ -1,0 +1,72 @@
+"""A leaderboard's numbers one by one, for programs: CSV and JSON; fractions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from vr1bench.board.table import Board, Column
+from vr1bench.store import Result
+
+
+def flat_rows(board: Board) -> list[dict[str, Any]]:
+    """Every metric of every result, every mean over a suite, and what papers report; one dictionary each.
+
+    The `benchmark` of a mean is its suite, its `metric` begins with "mean" or "overall", its `source` says of what.
+    """
+    own = [row for result in board.results for row in _of_result(result)]
+    return [*own, *_of_means(board), *_of_papers(board)]
+
+
+def _of_result(result: Result) -> Iterator[dict[str, Any]]:
+    for name, metric in result.values.metrics.items():
+        yield {
+            **result.key.model_dump(), "metric": name, "value": metric.value, "low": metric.low, "high": metric.high,
+            "n": result.values.n, "fingerprint": result.values.fingerprint, "date": result.run.date,
+            "commit": result.run.commit, "reported": False, "source": "",
+        }  # fmt: skip
+
+
+def _of_means(board: Board) -> Iterator[dict[str, Any]]:
+    for row in board.rows:
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            if column.of and cell and not cell.words and row.key:
+                yield {
+                    **_how(column), "model": row.key.model, "revision": row.key.revision, "step": row.key.step,
+                    "metric": column.metric, "value": cell.metric.value, "low": cell.metric.low,
+                    "high": cell.metric.high, "n": cell.n, "fingerprint": None, "date": row.date, "commit": row.commit,
+                    "reported": False, "source": column.of,
+                }  # fmt: skip
+
+
+def _how(column: Column) -> dict[str, Any]:
+    return {
+        "benchmark": column.name,
+        "split": column.split,
+        "protocol": column.protocol,
+        "scores": column.scores,
+    }
+
+
+def _of_papers(board: Board) -> Iterator[dict[str, Any]]:
+    for row in (*board.shared, *board.apart):
+        yield {
+            "benchmark": row.benchmark, "split": row.split, "protocol": row.protocol, "scores": row.scores,
+            "model": row.name, "revision": None, "step": None, "metric": row.metric, "value": row.fraction,
+            "low": None, "high": None, "n": None, "fingerprint": None, "date": None, "commit": None, "reported": True,
+            "source": f"{row.source}, {row.table}",
+        }  # fmt: skip
+
+
+def csv(board: Board) -> str:
+    """The numbers as CSV, a row each; "" without numbers."""
+    import pandas as pd  # slow to import, and only this format needs it
+
+    # As objects: whole numbers stay whole beside rows that have none.
+    return pd.DataFrame(flat_rows(board), dtype=object).to_csv(index=False)
+
+
+def as_json(board: Board) -> str:
+    """The numbers as a JSON list of objects."""
+    return json.dumps(flat_rows(board), indent=1, allow_nan=False) + "\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,31 @@ def rescore(
         NotComparableError: The protocol or the family asks other questions than the run did.
         IncompleteError: Records are missing.
     """
+    with opened(folder, protocol_name, changes, data_dir, family=family, limit=limit) as (job, journal):
+        if verify:
+            check_verifiable(job.protocol)
+        return finished(job, journal, 0.0, {}, verify=verify), job.output
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    protocol_name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    *,
+    family: str | None = None,
+    limit: int | None = None,
+) -> Generator[tuple[Job, Journal]]:
+    """A complete run folder as its job and the journal of its answers; arguments and errors of `rescore`.
+
+    While it is open no other process can write the journal.
+    """
     run = read_run(folder)
     identity = run["identity"]
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
     wanted = _judging(stored, protocol_name, changes or {}, benchmark)
-    if verify:
-        check_verifiable(wanted)
     root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
     dataset = benchmark.load(identity["split"], root)
     if dataset.sha256 != identity["data_sha256"]:
@@ -79,7 +98,7 @@ def rescore(
                 f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
                 "score fewer samples with --limit"
             )
-        return finished(job, journal, 0.0, {}, verify=verify), job.output
+        yield job, journal
 
 
 def output_of(folder: Path) -> Path:

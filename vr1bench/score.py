@@ -84,7 +84,7 @@ def score(pairs: Iterable[Pair], job: Scored, *, verify: bool = False) -> Values
         Vr1benchError: The samples counted are not those expected: then there is no result.
     """
     of_words = job.benchmark.task == "qa"
-    tally, audit = Tally(), Audit(job.family) if job.family and not of_words else None
+    tally, audit = Tally(), Audit(job.family) if job.family else None
     passing = (tally.add(pair, job.protocol) for pair in (_audited(pairs, audit) if audit else pairs))
     points = job.family is not None and job.family.pointing and not of_words
     per_class: dict[str, float | None] = {}

@@ -232,3 +232,10 @@ def test_its_nms_ap(world: World, where: str, seed: int) -> None:
     assert result.values.per_class == pytest.approx(classes, abs=1e-9)
     assert covered(result)
     assert len(left) < len(found)
+
+
+@pytest.mark.parametrize("where", ["ovdeval/logo", "ovdeval/material", "coco", "coco-filtered"])
+def test_beyond_referring_the_direct_protocol_is_vlm_r1_without_thinking(where: str) -> None:
+    aside = {"name", "about", "questions", "by_family", "boxes"}
+    thinking, direct = (rule(name, where).model_dump(exclude=aside) for name in ("vlm-r1", "vlm-r1-direct"))
+    assert thinking == direct

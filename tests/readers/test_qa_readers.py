@@ -134,6 +134,7 @@ def test_windows_line_ends_blank_lines_and_a_mark_of_byte_order(tmp_path):
 
 HOSTILE = [
     (asked(image=IN_RED[:100] + "\u00e4"), r"row 0 \(index '1'\): the picture is no base64"),
+    (asked(image=f"{IN_RED[:40]}****{IN_RED[40:]}"), r"row 0 \(index '1'\): the picture is no base64"),
     (asked(image="data:image/png;base64," + IN_RED), r"row 0 \(index '1'\): the picture is no base64"),
     (asked(image=base64.b64encode(b"no picture " * 9).decode()), r"row 0 \(index '1'\): no picture"),
     (asked(image=f"['{IN_RED}', '{IN_BLUE}']"), "2 pictures in one cell; expected one"),

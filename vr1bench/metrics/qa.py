@@ -115,15 +115,14 @@ def right(pairs: Sequence[Pair], *, within: bool = False) -> Bools:
 
 def stopped(pairs: Sequence[Pair], *, within: bool = False) -> int:
     """How many open answers are wrong, and would be right without the full stop that ends them."""
-    ended = [pair for pair in pairs if not pair.sample.choices and _answer(pair).endswith(".")]
+    ended = [pair for pair in pairs if _answer(pair).endswith(".")]
     return sum(not _right(pair, within) and _agrees(pair, _answer(pair)[:-1], within) for pair in ended)
 
 
 def _right(pair: Pair, within: bool) -> bool:
-    answer = _answer(pair)
     if pair.sample.choices:
-        return answer in pair.sample.answers
-    return bool(answer) and _agrees(pair, answer, within)
+        return _answer(pair) in pair.sample.answers
+    return _agrees(pair, _answer(pair), within)
 
 
 def _agrees(pair: Pair, answer: str, within: bool) -> bool:

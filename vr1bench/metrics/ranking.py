@@ -50,8 +50,9 @@ class Level:
         labels: (k,) classes that have points, ascending.
         sizes: (k,) their numbers of points.
         late: (r,) images of the detections that count here but not at every threshold.
-        late_above: (p,) how many of those stand above the point's run.
-        late_class: (p,) how many of those stand above its class.
+        moved: (v,) points that such a detection of their class stands above.
+        late_above: (v,) how many of the r stand above the run of each of those.
+        late_class: (v,) how many of the r stand above its class.
         mixed: The runs whose copies need points of their own.
     """
 
@@ -62,6 +63,7 @@ class Level:
     labels: Ints
     sizes: Ints
     late: Ints
+    moved: Ints
     late_above: Ints
     late_class: Ints
     mixed: Mixed
@@ -148,6 +150,8 @@ def _level(parts: _Parts, level: int) -> Level | None:
     label = parts.matches.label[rows[point]]
     cells = np.flatnonzero(changes(label))
     late = np.flatnonzero((parts.ignored != 0) & (parts.ignored & bit == 0))
+    late_above, late_class = np.searchsorted(late, parts.stop[own]), np.searchsorted(late, parts.top[own])
+    moved = np.flatnonzero(late_above > late_class)
     first_points = np.flatnonzero(new)
     some = ~whole[first_points]
     mixed = first_points[some]
@@ -159,8 +163,9 @@ def _level(parts: _Parts, level: int) -> Level | None:
         labels=label[cells],
         sizes=np.diff(cells, append=len(point)),
         late=parts.matches.image[late],
-        late_above=np.searchsorted(late, parts.stop[own]),
-        late_class=np.searchsorted(late, parts.top[own]),
+        moved=moved,
+        late_above=late_above[moved],
+        late_class=late_class[moved],
         mixed=Mixed(
             point=mixed,
             points=np.diff(first_points, append=len(point))[some],

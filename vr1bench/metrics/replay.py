@@ -141,7 +141,7 @@ def _sums(block: Block, column: _Column, n_labels: int) -> Ints:
     sums = np.zeros((len(block), n_labels), dtype=np.int64)
     starts = np.flatnonzero(changes(column.label))
     if len(starts):
-        amounts = block[:, column.image] * column.amount
+        amounts = block.take(column.image, axis=1) * column.amount
         sums[:, column.label[starts]] = np.add.reduceat(amounts, starts, axis=1, dtype=np.int64)
     return sums
 
@@ -150,10 +150,10 @@ def _averages(part: Ranking, block: Block, gold: Ints) -> dict[int, Floats]:
     """APs summed over classes, (B,) by threshold; thresholds at which nothing is found are left out."""
     above = _running(block, part.image)
     # pycocotools adds it to every denominator; here it also keeps points of images that were not drawn from 0/0.
-    above = above[:, part.above] - above[:, part.class_above] + np.spacing(1)
-    weight = block[:, part.run_image]
+    above = above.take(part.above, axis=1) - above.take(part.class_above, axis=1) + np.spacing(1)
+    weight = block.take(part.run_image, axis=1)
     return {
-        level: _one_level(points, block, weight[:, points.run], above[:, points.run], gold).sum(axis=1)
+        level: _one_level(points, block, weight.take(points.run, axis=1), above.take(points.run, axis=1), gold).sum(axis=1)
         for level, points in part.levels.items()
     }
 
@@ -161,7 +161,7 @@ def _averages(part: Ranking, block: Block, gold: Ints) -> dict[int, Floats]:
 def _running(block: Block, image: Ints) -> Floats:
     """Sums of multiplicities from the left, (B, m + 1): column i sums those before i."""
     sums = np.zeros((len(block), len(image) + 1))
-    np.cumsum(block[:, image], axis=1, out=sums[:, 1:])
+    np.cumsum(block.take(image, axis=1), axis=1, out=sums[:, 1:])
     return sums
 
 
@@ -169,7 +169,7 @@ def _one_level(points: Level, block: Block, weight: Block, above: Floats, gold: 
     """AP of each replicate and class with points, (B, k); `above` is used up."""
     if len(points.late):
         late = _running(block, points.late)
-        above += late[:, points.late_above] - late[:, points.late_class]
+        above[:, points.moved] += late.take(points.late_above, axis=1) - late.take(points.late_class, axis=1)
     right = np.minimum(weight, points.most).astype(np.float64)
     total = right * points.depth
     total += above
@@ -184,7 +184,7 @@ def _with_copies(
 ) -> tuple[Floats, Floats, Ints]:
     """Points, and points of each cell, with those of the second and later copies of mixed runs put in."""
     mixed = points.mixed
-    copies = weight[:, mixed.point]
+    copies = weight.take(mixed.point, axis=1)
     row, run = np.nonzero(copies > 1)
     if not len(row):
         return right, total, sizes

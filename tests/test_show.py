@@ -136,6 +136,12 @@ def test_the_papers_rows_are_whole_and_name_our_things():
         assert 0 <= row.fraction <= 1
 
 
+def _as_printed(row):
+    """Benchmark, split and metric as the paper has them: for questions, neither split nor the metric's own name."""
+    name = row.benchmark.removeprefix("qa/")
+    return (row.benchmark, row.split, row.metric) if name == row.benchmark else (name, "", "accuracy")
+
+
 def test_the_papers_figures_are_those_of_the_facts(shared_data):
     path = shared_data.parent / "facts" / "published.csv"
     if not path.is_file():
@@ -143,7 +149,7 @@ def test_the_papers_figures_are_those_of_the_facts(shared_data):
     with path.open(newline="") as file:
         facts = [[row[name] for name in ("source", "model", "benchmark", "split", "metric", "value")]
                  for row in csv.DictReader(file)]  # fmt: skip
-    ours = [[row.source, row.model, row.benchmark, row.split, row.metric, row.value] for row in published()]
+    ours = [[row.source, row.model, *_as_printed(row), row.value] for row in published()]
     assert sorted(ours) == sorted(facts)
 
 

@@ -17,59 +17,88 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vr1bench.asking import questions
     from vr1bench.coco import coco_eval
+    from vr1bench.comparing import Comparison, compare
     from vr1bench.detections import score_detections
+    from vr1bench.diagnosing import mistakes
+    from vr1bench.diagnosis import Diagnosis
     from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
+    from vr1bench.exporting import load
+    from vr1bench.gating import Rules, Verdict, gate
+    from vr1bench.lookup import by_benchmark, results_of
     from vr1bench.parsing import parse
     from vr1bench.rescoring import rescore
     from vr1bench.rewards import as_trl
     from vr1bench.running import run
+    from vr1bench.sensitivity import power
     from vr1bench.store import Result, read_result, read_results
     from vr1bench.types import Completion, Detections, Gold, Pair, Prediction, Sample, Status
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "comparing",
     "Completion": "types",
     "Detections": "types",
+    "Diagnosis": "diagnosis",
     "Gold": "types",
     "IncompleteError": "errors",
     "NotComparableError": "errors",
     "Pair": "types",
     "Prediction": "types",
     "Result": "store",
+    "Rules": "gating",
     "Sample": "types",
     "Status": "types",
+    "Verdict": "gating",
     "Vr1benchError": "errors",
+    "by_benchmark": "lookup",
     "coco_eval": "coco",
+    "compare": "comparing",
+    "gate": "gating",
+    "load": "exporting",
+    "mistakes": "diagnosing",
     "as_trl": "rewards",
     "parse": "parsing",
+    "power": "sensitivity",
     "questions": "asking",
     "read_result": "store",
     "read_results": "store",
     "rescore": "rescoring",
+    "results_of": "lookup",
     "run": "running",
     "score_detections": "detections",
 }
 
 __all__ = [
+    "Comparison",
     "Completion",
     "Detections",
+    "Diagnosis",
     "Gold",
     "IncompleteError",
     "NotComparableError",
     "Pair",
     "Prediction",
     "Result",
+    "Rules",
     "Sample",
     "Status",
+    "Verdict",
     "Vr1benchError",
     "as_trl",
+    "by_benchmark",
     "coco_eval",
+    "compare",
+    "gate",
+    "load",
+    "mistakes",
     "parse",
+    "power",
     "questions",
     "read_result",
     "read_results",
     "rescore",
+    "results_of",
     "run",
     "score_detections",
 ]

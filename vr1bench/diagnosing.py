@@ -7,31 +7,25 @@ gains: in AP50 of the whole benchmark, and by class in the class's own.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vr1bench.as_published import vlm_r1_iou
-from vr1bench.benchmark import Benchmark
 from vr1bench.board.text import STATUS_ORDER
 from vr1bench.boxes import iou
-from vr1bench.definitions import validated
 from vr1bench.diagnosis import Diagnosis, Group
-from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
+from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics import mistakes as metric
 from vr1bench.metrics.columns import Columns, columns, joined
 from vr1bench.metrics.mistakes import KINDS, REFERRING, Mistakes, Verdict
 from vr1bench.metrics.pointwise import referring_ious
-from vr1bench.model import Model
-from vr1bench.protocol import Protocol
-from vr1bench.rescoring import _family, _judging, output_of  # pyright: ignore[reportPrivateUsage]
-from vr1bench.score import Tally, _batches, _one_box  # pyright: ignore[reportPrivateUsage]
-from vr1bench.store import Journal, read_run
-from vr1bench.types import Bools, Floats, Ints, Pair, Sampling
+from vr1bench.rescoring import opened
+from vr1bench.score import Tally, batches, one_box
+from vr1bench.types import Bools, Floats, Ints, Pair
 
 SIZES = ("small", "medium", "large")
 """COCO's, by square pixels; a border belongs to the smaller, as in TIDE (`errors/qualifiers.py`)."""
@@ -58,7 +52,7 @@ def mistakes(
     Raises:
         Vr1benchError: Also, where the answers are no boxes.
     """
-    with _answered(folder, protocol_name, changes or {}, data_dir, family, limit) as (job, journal):
+    with opened(folder, protocol_name, changes, data_dir, family=family, limit=limit) as (job, journal):
         task = job.benchmark.task
         if task == "qa" or job.family.pointing:
             kind = "texts" if task == "qa" else "points"
@@ -71,50 +65,10 @@ def mistakes(
         return _refer(pairs, job) if task == "refer" else _detect(pairs, job)
 
 
-@contextmanager
-def _answered(
-    folder: Path,
-    protocol_name: str | None,
-    changes: Mapping[str, Any],
-    data_dir: Path | None,
-    family: str | None,
-    limit: int | None,
-) -> Generator[tuple[Job, Journal]]:
-    """A complete run as it is to be judged, and its records; see `vr1bench.rescoring.rescore`."""
-    run = read_run(folder)
-    identity = run["identity"]
-    benchmark = validated(Benchmark, identity["benchmark"], str(folder))
-    wanted = _judging(validated(Protocol, identity["protocol"], str(folder)), protocol_name, changes, benchmark)
-    root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
-    dataset = benchmark.load(identity["split"], root)
-    if dataset.sha256 != identity["data_sha256"]:
-        raise Vr1benchError(
-            f"{folder}: the annotations changed since the run: sha256 was {identity['data_sha256'][:12]}, is "
-            f"{dataset.sha256[:12]}; bring the old file back, or run again into another --output"
-        )
-    job = Job(
-        benchmark, identity["split"], limit, wanted, dataset, _family(family, identity["family"]), "as in the run",
-        Model(identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"]),
-        identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
-    )  # fmt: skip
-    if job.question != identity["question"]:
-        raise NotComparableError(
-            f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; "
-            "pass a family file with the run's questions"
-        )
-    with Journal(folder, identity) as journal:
-        if missing := sum(1 for _ in job.pending(journal)):
-            raise IncompleteError(
-                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
-                "look at fewer samples with --limit"
-            )
-        yield job, journal
-
-
 def _detect(pairs: Iterator[Pair], job: Job) -> Diagnosis:
     parts: list[Columns] = []
     statuses: list[str] = []
-    for batch in _batches(pairs):
+    for batch in batches(pairs):
         parts.append(columns(batch))
         statuses += [_status(pair) for pair in batch]
     found = metric.mistakes(joined(parts), job.protocol.max_detections)
@@ -233,8 +187,8 @@ def _refer(pairs: Iterator[Pair], job: Job) -> Diagnosis:
     overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
     ious: list[Floats] = []
     rows: list[tuple[bool, int, int, str]] = []
-    for batch in _batches(pairs):
-        ious.append(referring_ious([_one_box(pair, job.protocol) for pair in batch], overlaps))
+    for batch in batches(pairs):
+        ious.append(referring_ious([one_box(pair, job.protocol) for pair in batch], overlaps))
         rows += [_referred(pair) for pair in batch]
     boxed, sizes, words = (np.array([row[i] for row in rows], dtype=np.int64) for i in range(3))
     overlap = np.concatenate([np.empty(0), *ious])

@@ -52,8 +52,8 @@ class Diagnosis(FrozenModel):
         ignored: Boxes that count neither way: a crowd absorbed them, or they came after as many of their image and
             class as the protocol keeps.
         by: Breakdowns by name; each holds every mistake once. By size right boxes and class and box mistakes go with
-            their gold, others by their own area. By class a class mistake goes with its gold, whose AP it costs, others
-            by what they were called, and so do `guessed` and `precision`.
+            their gold, others by their own area. By class a class mistake goes with its gold, whose AP it costs; other
+            boxes, and `guessed` and `precision` of all, go by what they were called.
     """
 
     key: Key
@@ -80,12 +80,12 @@ def table(found: Diagnosis, top: int = 20) -> str:
         shown = groups[:top] if title == "class" else groups
         more = f"\nand {len(groups) - len(shown)} more classes" if len(shown) < len(groups) else ""
         parts.append(_boxes(f"by {title}", shown) + more)
-    return "\n\n".join([*parts, f"{_ABOUT_COSTS} {found.ignored} boxes count neither way."])
+    return "\n\n".join([*parts, f"{_ABOUT_COSTS} {found.ignored}."])
 
 
 _ABOUT_COSTS = (
     "In brackets: points of AP50 that mending these mistakes alone would gain, by class of the class's own AP50; they "
-    "do not add up. Boxes in a crowd, and beyond as many as the protocol keeps, are no mistakes:"
+    "do not add up. Boxes in a crowd, and beyond as many of an image and class as the protocol keeps, are no mistakes:"
 )
 
 

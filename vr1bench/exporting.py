@@ -1,7 +1,7 @@
 """A run, sample by sample, in forms that other tools read: pandas, JSON lines, Parquet, COCO results.
 
-    >>> import vr1bench
-    >>> vr1bench.load("results/runs/MODEL/demo/coco/val.standard.constant").to_pandas()  # doctest: +SKIP
+>>> import vr1bench
+>>> vr1bench.load("results/runs/MODEL/demo/coco/val.standard.constant").to_pandas()  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -161,7 +161,12 @@ def _scored(pair: Pair, job: Job) -> Row:
         within = job.benchmark.primary == "relaxed accuracy"
         answer = pair.prediction.answer if pair.prediction else None
         correct = bool(right([pair], within=within)[0])
-        return {"question": pair.sample.problem, "answers": list(pair.sample.answers), "answer": answer, "correct": correct}
+        return {
+            "question": pair.sample.problem,
+            "answers": list(pair.sample.answers),
+            "answer": answer,
+            "correct": correct,
+        }
     if job.benchmark.task == "refer":
         overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
         return {"iou": float(referring_ious([one_box(pair, job.protocol)], overlaps)[0])}

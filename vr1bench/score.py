@@ -219,7 +219,7 @@ def _detect(
     parts: list[Columns] = []
     own: list[Counts] = []
     greedy: list[Counts] = []
-    for batch in _batches(pairs):
+    for batch in batches(pairs):
         parts.append(columns(batch, job.protocol.ids))
         own.append(detection_counts(batch).total)
         greedy.append(greedy_counts(batch).total)
@@ -256,7 +256,7 @@ def _verified(table: Columns) -> dict[str, float]:
 
 def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
     overlaps = vlm_r1_iou if protocol.iou == "vlm-r1" else iou
-    parts = [referring_ious([_one_box(pair, protocol) for pair in batch], overlaps) for batch in _batches(pairs)]
+    parts = [referring_ious([one_box(pair, protocol) for pair in batch], overlaps) for batch in batches(pairs)]
     ious = np.concatenate([np.empty(0), *parts])
     strict = protocol.match == ">"
     return {
@@ -269,9 +269,9 @@ def _refer(pairs: Iterator[Pair], protocol: Protocol) -> dict[str, Metric]:
 def _point(pairs: Iterator[Pair], job: Scored) -> dict[str, Metric]:
     """Numbers of a family that points: boxes have none."""
     if job.benchmark.task == "refer":
-        hits = [pointed(batch, last=job.protocol.boxes == "last") for batch in _batches(pairs)]
+        hits = [pointed(batch, last=job.protocol.boxes == "last") for batch in batches(pairs)]
         return {"point in box": Metric(value=float(np.concatenate([np.empty(0), *hits]).mean()))}
-    total = summed([point_counts(batch).total for batch in _batches(pairs)])
+    total = summed([point_counts(batch).total for batch in batches(pairs)])
     return {
         "point F1": Metric(value=total.f1),
         "point precision": Metric(value=total.precision),
@@ -285,7 +285,7 @@ def _answer(pairs: Iterator[Pair], job: Scored, tally: Tally) -> tuple[dict[str,
     exact: list[bool] = []
     near: list[bool] = []
     tags: list[tuple[str, ...]] = []
-    for batch in _batches(pairs):
+    for batch in batches(pairs):
         exact += right(batch).tolist()
         near += right(batch, within=within).tolist()
         tags += [pair.sample.tags for pair in batch]
@@ -299,7 +299,7 @@ def _answer(pairs: Iterator[Pair], job: Scored, tally: Tally) -> tuple[dict[str,
     return metrics, dict(by_tag)
 
 
-def _one_box(pair: Pair, protocol: Protocol) -> Pair:
+def one_box(pair: Pair, protocol: Protocol) -> Pair:
     """The pair with the box that counts in front; `all` and `first` take the first."""
     prediction = pair.prediction
     if prediction is None or protocol.boxes != "last" or not len(prediction.detections):
@@ -308,7 +308,7 @@ def _one_box(pair: Pair, protocol: Protocol) -> Pair:
     return replace(pair, prediction=replace(prediction, detections=prediction.detections.take(last)))
 
 
-def _batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+def batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
     batch: list[Pair] = []
     for pair in pairs:
         batch.append(pair)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -14,7 +17,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from vr1bench.demo.datasets import FLAT_CLASSES, FOLDER_CLASSES, write_demo
-from vr1bench.demo.world import LABELS, TRAIN_SEED_START, shape_mask
+from vr1bench.demo.world import COLOURS, LABELS, SHAPES, TRAIN_SEED_START, shape_mask
 
 COUNT = 30
 FOLDER = Path("odinw/Demo Shapes/Demo Shapes.v1-raw.coco/valid")
@@ -184,3 +187,21 @@ def test_reasonseg_has_polygons_and_two_encodings(root: Path) -> None:
             scene = json.loads(path.read_text(encoding="cp1252"))
         assert set(scene) == {"text", "is_sentence", "shapes"}
         assert scene["shapes"][0]["label"] == "target"
+
+
+def test_qa_is_a_vlmevalkit_table_of_true_answers(root: Path) -> None:
+    csv.field_size_limit(10**7)
+    with (root / "qa/Demo_QA.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["index"] for row in rows] == [str(number) for number in range(COUNT)]
+    for row in rows:
+        options = [row[letter] for letter in "ABCD"]
+        assert len(set(options)) == 4
+        assert row["answer"] in "ABCD"
+        if row["category"] == "count":
+            assert row["image"] == str(int(row["index"]) - 1)
+        else:
+            with Image.open(io.BytesIO(base64.b64decode(row["image"]))) as picture:
+                assert picture.format == "JPEG"
+            assert row["question"].split()[-1].rstrip("?") in SHAPES
+            assert set(options) <= set(COLOURS)

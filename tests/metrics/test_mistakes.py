@@ -169,6 +169,16 @@ def test_a_class_whose_gold_is_gone_stays_while_it_has_false_positives() -> None
     assert (missed.of(DOG), missed.of(CAT), missed.of(2)) == (pytest.approx(1), 1.0, None)
 
 
+def test_of_two_equal_gold_boxes_the_last_is_found() -> None:
+    assert mistakes(table(GOLD * 2, [RIGHT])).gold.tolist() == [Verdict.MISSED, Verdict.RIGHT]
+
+
+def test_more_pairs_of_boxes_than_are_looked_at_at_a_time() -> None:
+    rows = [(0, DOG, (200 * i, 0, 200 * i + 100, 100)) for i in range(300)]
+    assert kinds(rows, rows, max_dets=300) == {}
+    assert kinds(rows, [(0, CAT, box) for _, _, box in rows], max_dets=300) == {"class": 300}
+
+
 def test_gold_with_annotation_id_0_is_gold() -> None:
     shipped = table(GOLD, [RIGHT])
     lost = replace(shipped, truth=replace(shipped.truth, lost=np.ones(1, np.bool_)))
@@ -284,6 +294,7 @@ def scenes(draw: st.DrawFn, crowds: bool = True) -> Columns:
     )
     place = st.tuples(st.integers(0, 1), st.integers(0, 2))
     gold = draw(st.lists(st.tuples(place, box, st.integers(0, 7)), max_size=8))
+    gold += draw(st.lists(st.sampled_from(gold), max_size=2)) if gold else []
     answers = draw(st.lists(st.tuples(place, box, st.sampled_from([1.0, 0.5])), max_size=12))
     repeats = draw(st.lists(st.sampled_from(answers), max_size=4)) if answers else []
     level, stray = draw(st.booleans()), draw(st.integers(-1, 2))

@@ -5,7 +5,8 @@ Ours is everything from columns to intervals: matching, drawing 1000 replicates,
 
 from __future__ import annotations
 
-import time
+import contextlib
+import io
 
 import numpy as np
 import pytest
@@ -31,11 +32,12 @@ def intervals(engines: Engines, names: tuple[str, ...]) -> list[tuple[float, flo
 def pycocotools(engines: Engines) -> list[float]:
     gold = COCO()
     gold.dataset = {"images": engines.images, "categories": engines.classes, "annotations": engines.gold}
-    gold.createIndex()
-    judge = COCOeval(gold, gold.loadRes(engines.answers), "bbox")
-    judge.evaluate()
-    judge.accumulate()
-    judge.summarize()
+    with contextlib.redirect_stdout(io.StringIO()):
+        gold.createIndex()
+        judge = COCOeval(gold, gold.loadRes(engines.answers), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
     return [float(value) for value in judge.stats]
 
 
@@ -43,11 +45,11 @@ def pycocotools(engines: Engines) -> list[float]:
 def test_a_thousand_replicates_in_half_of_one_evaluation(benchmark: BenchmarkFixture, scores: str) -> None:
     engines = Engines(scores)
     ours = [cpu_seconds(lambda: intervals(engines, FOUR))]
-    theirs = cpu_seconds(lambda: pycocotools(engines))
-    start = time.process_time()
+    stats: list[float] = []
+    theirs = cpu_seconds(lambda: stats.extend(pycocotools(engines)))
+    ours.append(cpu_seconds(lambda: intervals(engines, FOUR)))
     bars = benchmark.pedantic(lambda: intervals(engines, FOUR), rounds=1)
-    ours.append(time.process_time() - start)
-    np.testing.assert_allclose(engines.ours(), pycocotools(engines), atol=1e-12)
+    np.testing.assert_allclose(engines.ours(), stats, atol=1e-12)
     assert all(bar is not None and bar[0] < bar[1] for bar in bars)
     ratio = max(ours) / theirs
     benchmark.extra_info |= {"cpu_s": max(ours), "pycocotools_cpu_s": theirs, "ratio": ratio}

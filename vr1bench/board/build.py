@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from vr1bench.benchmark import suite
 from vr1bench.board.marks import Numbers, marked
 from vr1bench.board.means import Mean, mean_metric, means
 from vr1bench.board.reported import placed, reported_rows
@@ -56,6 +57,7 @@ def leaderboard(results: Iterable[Result], published: Sequence[Published] = (), 
         rows=(*ordered(rows, heads, view.sort), *reported_rows(shared, heads)),
         footnotes=tuple(footnotes),
         remarks=tuple(remarks),
+        papers=tuple(papers),
         shared=tuple(shared),
         apart=tuple(apart),
         results=tuple(sorted(kept, key=lambda one: (one.key.column, by_model(one.key)))),
@@ -68,7 +70,10 @@ def _once_each(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
     found: dict[Key, list[Result]] = {}
     for result in results:
         found.setdefault(result.key, []).append(result)
-    latest = [max(same, key=lambda one: (one.run.date, one.model_dump_json())) for same in found.values()]
+    latest = [
+        same[0] if len(same) == 1 else max(same, key=lambda one: (one.run.date, one.model_dump_json()))
+        for same in found.values()
+    ]
     several = sum(len(same) > 1 for same in found.values())
     return latest, [f"{several} number(s) lie there more than once: the latest is shown."] if several else []
 
@@ -92,7 +97,8 @@ def _columns(held: Mapping[Model, Held], view: View) -> tuple[dict[Column, tuple
     large = {} if view.suite else {mean.name: len(mean.places) for mean in found if len(mean.places) > ABREAST}
     hidden = {place for mean in found if mean.name in large for place in mean.places}
     columns: dict[Column, tuple[Place, ...]] = {}
-    for block in _blocks(found, {place for row in held.values() for place in row}):
+    blocks = _blocks(found, {place for row in held.values() for place in row})
+    for block in _in_order(blocks, view.suite):
         for one in block:
             if isinstance(one, Mean):
                 columns[_mean_column(one)] = one.places
@@ -108,8 +114,11 @@ def _columns(held: Mapping[Model, Held], view: View) -> tuple[dict[Column, tuple
     return columns, told
 
 
-def _blocks(found: Sequence[Mean], places: set[Place]) -> list[list[Mean | Place]]:
-    """Means with benchmarks in common, the largest first, before their members; other benchmarks on their own."""
+def _blocks(found: Sequence[Mean], places: set[Place]) -> dict[Place, list[Mean | Place]]:
+    """Means with benchmarks in common, the largest first, before their members; other benchmarks on their own.
+
+    By the place that each is sorted by: its first column's.
+    """
     groups: list[list[Mean]] = []
     for mean in found:
         touching = [group for group in groups if any(set(mean.places) & set(other.places) for other in group)]
@@ -122,7 +131,21 @@ def _blocks(found: Sequence[Mean], places: set[Place]) -> list[list[Mean | Place
         blocks[group[0].key] = [*group, *members]
         places = places - set(members)
     blocks |= {place: [*blocks.get(place, []), place] for place in places}
-    return [blocks[key] for key in sorted(blocks)]
+    return blocks
+
+
+def _in_order(blocks: Mapping[Place, Sequence[Mean | Place]], name: str) -> list[Sequence[Mean | Place]]:
+    """Blocks by name; those of one suite by protocol and score rule, then as the suite lists them."""
+    if not name:
+        return [blocks[key] for key in sorted(blocks)]
+    listed = {one.name: place for place, one in enumerate(suite(name))}
+
+    def order(key: Place) -> tuple[str | int, ...]:
+        first = blocks[key][0]
+        benchmark, split, *how = first.places[0] if isinstance(first, Mean) else first
+        return *how[:2], listed[benchmark], split, key[0], how[2]
+
+    return [blocks[key] for key in sorted(blocks, key=order)]
 
 
 def _mean_column(mean: Mean) -> Column:

@@ -50,7 +50,7 @@ def _how(column: Column) -> dict[str, Any]:
 
 
 def _of_papers(board: Board) -> Iterator[dict[str, Any]]:
-    for row in (*board.shared, *board.apart):
+    for row in board.papers:
         yield {
             "benchmark": row.benchmark, "split": row.split, "protocol": row.protocol, "scores": row.scores,
             "model": row.name, "revision": None, "step": None, "metric": row.metric, "value": row.fraction,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vr1bench import published as papers
 from vr1bench.board.table import Board, Cell, Column, Mark, Row
@@ -54,8 +54,10 @@ def grid(board: Board) -> Grid:
     commits = [Entry(row.commit, row.commit or None, reported=row.reported) for row in board.rows]
     date, commit = Heading(("date",)), Heading(("commit",))
     if board.by == "benchmark":
-        body = [*zip(*cells, strict=True), dates, commits] if cells else []
-        lines = zip([*columns, date, commit], map(tuple, body), strict=True) if cells else ()
+        # Dates below numbers have no order among them.
+        below = [[replace(entry, value=None) for entry in line] for line in (dates, commits)]
+        body = map(tuple, [*zip(*cells, strict=True), *below])
+        lines = zip([*columns, date, commit], body, strict=True) if cells else ()
         return Grid((Heading(("benchmark",)), *rows), tuple(lines))
     lines = ((head, (*line, *rest)) for head, line, *rest in zip(rows, cells, dates, commits, strict=True))
     return Grid((Heading(("model",)), *columns, date, commit), tuple(lines))

@@ -23,12 +23,15 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
 thead th { background: var(--head); border-top: 0; vertical-align: bottom; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--head); font-weight: 500; }
-tbody th:first-child { max-width: min(22rem, 45vw); overflow-wrap: anywhere; white-space: normal; }
+tbody th:first-child { min-width: min(15rem, 38vw); overflow-wrap: break-word; white-space: normal; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 .how { display: block; font-weight: 400; font-size: .8rem; }
 .best { font-weight: 700; } .second { text-decoration: underline; }
+@media (max-width: 40rem) {
+  body { padding: .6rem; font-size: 13px; } th, td { padding: .35rem .5rem; } thead .how { white-space: normal; }
+}
 td.reported, th.reported, th.reported:first-child { background: var(--paper); font-style: italic; }
 """
 SCRIPT = """
@@ -94,10 +97,8 @@ def _head(head: Heading) -> str:
 
 
 def _row(head: Heading, entries: tuple[Entry, ...]) -> str:
-    title = (
-        f'<th scope="row" data-value="{escape(head.lines[0])}"{_class(head.reported)}>{_name(head)}{_how(head)}</th>'
-    )
-    return f"<tr>{title}{''.join(map(_cell, entries))}</tr>"
+    opening = f'<th scope="row" data-value="{escape(head.lines[0])}"{_class(head.reported)}>'
+    return f"<tr>{opening}{_name(head)}{_how(head)}</th>{''.join(map(_cell, entries))}</tr>"
 
 
 def _name(head: Heading) -> str:

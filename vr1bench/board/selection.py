@@ -36,18 +36,24 @@ def selected(results: Sequence[Result], view: View) -> list[Result]:
         Vr1benchError: A filter, suite or model that nobody has.
     """
     if view.by not in BY:
-        raise unknown("row", view.by, BY)
+        raise unknown("kind of row", view.by, BY)
+    kept = list(results)
     for key, patterns in _patterns(view.filters).items():
         names = FILTERS[key]
         for pattern in patterns:
-            known = list(dict.fromkeys(name for result in results for name in names(result.key)))
+            known = sorted({name for result in results for name in names(result.key)})
             if results and not _matches(known, [pattern]):
-                raise unknown(key, pattern, sorted(known))
-        results = [result for result in results if _matches(names(result.key), patterns)]
+                raise unknown(key, pattern, known)
+        kept = [result for result in kept if _matches(names(result.key), patterns)]
+    if view.history:
+        known = sorted({name for result in results for name in _names(result.key)})
+        if view.history not in known:
+            raise unknown("model", view.history, known)
+        kept = [result for result in kept if view.history in _names(result.key)]
     if view.suite:
         members = {one.name for one in suite(view.suite)}
-        results = [result for result in results if result.key.benchmark in members]
-    return _of_model(results, view.history) if view.history else list(results)
+        kept = [result for result in kept if result.key.benchmark in members]
+    return kept
 
 
 def _patterns(filters: Iterable[str]) -> dict[str, list[str]]:
@@ -70,18 +76,10 @@ def _matches(names: Iterable[str], patterns: Sequence[str]) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _of_model(results: Sequence[Result], name: str) -> list[Result]:
-    names = sorted({one for result in results for one in (result.key.model, lineage(result.key))})
-    if name not in names:
-        raise unknown("model", name, names)
-    return [result for result in results if name in {result.key.model, lineage(result.key)}]
-
-
-def lineage(key: Key) -> str:
-    """The name that the checkpoints of one training have in common: their folder's, where steps are its subfolders."""
-    if key.step is None:
-        return key.model
-    return re.sub(rf"/[^/]*[-_]{key.step}$", "", key.model) or key.model
+def _names(key: Key) -> set[str]:
+    """A model's own name, and that which the checkpoints of one training have in common: their folder's."""
+    folder = "" if key.step is None else re.sub(rf"/[^/]*[-_]{key.step}$", "", key.model)
+    return {key.model, folder or key.model}
 
 
 def by_model(key: Key) -> tuple[str | int, ...]:

@@ -114,6 +114,7 @@ class Board:
         rows: From top to bottom; those of papers last.
         footnotes: Of columns; the first has number 1.
         remarks: What was left out or decided, in sentences.
+        papers: What papers report of the same benchmarks, all of it.
         shared: Papers' rows that have a column.
         apart: Papers' rows that have none.
         results: What was run here and belongs to the board, each key once, sorted.
@@ -124,6 +125,7 @@ class Board:
     rows: tuple[Row, ...] = ()
     footnotes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    papers: tuple[Published, ...] = ()
     shared: tuple[Published, ...] = ()
     apart: tuple[Published, ...] = ()
     results: tuple[Result, ...] = ()

@@ -35,8 +35,8 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Say what changed from one model to another: differences with intervals and p-values, and classes that moved."""
-    from vr1bench.compare import as_json, text
-    from vr1bench.compare import compare as compared
+    from vr1bench.comparing import as_json, text
+    from vr1bench.comparing import compare as compared
     from vr1bench.registry import unknown
 
     forms = {"text": "simple", "md": "pipe", "json": ""}
@@ -68,7 +68,7 @@ def gate(
     results: Results = Path("results"),
 ) -> None:
     """Fail (exit code 1) where a model lost more than is tolerated, and more surely than noise, or is incomplete."""
-    from vr1bench import gate as judging
+    from vr1bench import gating as judging
     from vr1bench.definitions import validated
     from vr1bench.store import write_text
 
@@ -104,8 +104,8 @@ def power(
     results: Results = Path("results"),
 ) -> None:
     """Say which drops a suite can see at all, with as many images as it has."""
-    from vr1bench.power import CORRELATION, table
-    from vr1bench.power import power as seen
+    from vr1bench.sensitivity import CORRELATION, table
+    from vr1bench.sensitivity import power as seen
 
     first = _subject(model, results, protocol, scores)
     second = _subject(other, results, protocol, scores) if other else None

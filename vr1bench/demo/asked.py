@@ -1,14 +1,17 @@
-"""Demo data sets whose pictures are each asked something of their own, in the forms of OVDEval and ReasonSeg."""
+"""Demo data sets whose pictures are each asked something of their own: forms of OVDEval, ReasonSeg and VLMEvalKit."""
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import json
 import random
 from pathlib import Path
 from typing import Any, Final
 
 from vr1bench.demo.masks import polygon
-from vr1bench.demo.world import LABELS, Scene, Thing, referrals
+from vr1bench.demo.world import COLOURS, LABELS, Scene, Thing, referrals
 
 HARD_NEGATIVES: Final = 3
 
@@ -90,10 +93,47 @@ def _corners(thing: Thing) -> list[list[float]]:
     return [list(corner) for corner in zip(flat[::2], flat[1::2], strict=True)]
 
 
+def write_qa(root: Path, scenes: list[Scene]) -> None:
+    """VLMEvalKit's TSV: two questions a picture, each with options; the second names the row that has the picture."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "Demo_QA.tsv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(["index", "question", "A", "B", "C", "D", "answer", "category", "image"])
+        for number, scene in enumerate(scenes):
+            rng = random.Random(scene.seed)  # noqa: S311 (repeatable, no secret)
+            phrase, index = rng.choice(colourless(scene))
+            colour, shape = scene.things[index].colour, scene.things[index].shape
+            others = rng.sample([name for name in COLOURS if name != colour], 3)
+            colours = rng.sample([colour, *others], 4)
+            answer = "ABCD"[colours.index(colour)]
+            table.writerow([2 * number, f"What colour is {phrase}?", *colours, answer, "colour", _as_text(scene)])
+            count = sum(thing.shape == shape for thing in scene.things)
+            counts = [str(other) for other in range(max(0, count - rng.randint(0, 3)), count + 4)][:4]
+            answer, many = "ABCD"[counts.index(str(count))], "crosses" if shape == "cross" else f"{shape}s"
+            table.writerow(
+                [2 * number + 1, f"How many {many} are in the picture?", *counts, answer, "count", 2 * number]
+            )
+
+
+def colourless(scene: Scene) -> list[tuple[str, int]]:
+    """Expressions that mean exactly one thing without naming its colour, and the thing's place."""
+    return [(phrase, index) for phrase, index in referrals(scene) if not set(phrase.split()) & set(COLOURS)]
+
+
+def _as_text(scene: Scene) -> str:
+    held = io.BytesIO()
+    _encode(scene, held)
+    return base64.b64encode(held.getvalue()).decode("ascii")
+
+
 def save(scene: Scene, path: Path) -> None:
     """The picture as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scene.picture.save(path, "JPEG", quality=95, subsampling=0)
+    _encode(scene, path)
+
+
+def _encode(scene: Scene, where: Path | io.BytesIO) -> None:
+    scene.picture.save(where, "JPEG", quality=95, subsampling=0)
 
 
 def write_json(path: Path, whole: Json | list[Json]) -> None:

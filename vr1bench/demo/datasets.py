@@ -14,6 +14,7 @@
     ovdeval/annotations/color.json                                OVDEval: ids from 0, each picture asked its own names
     ovdeval/images/color/000000.jpg
     reason_seg/ReasonSeg/val/000000.json, 000000.jpg              ReasonSeg: polygons, one file in five in cp1252
+    qa/Demo_QA.tsv                                                VLMEvalKit: pictures in base64, or another row's index
 
 Each data set draws its own pictures, from seeds that the small model never trained on (`TRAIN_SEED_START`).
 """
@@ -24,13 +25,13 @@ import hashlib
 import itertools
 import random
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from vr1bench.demo.asked import save, write_json, write_ovdeval, write_reasonseg
+from vr1bench.demo.asked import colourless, save, write_json, write_ovdeval, write_qa, write_reasonseg
 from vr1bench.demo.masks import area_px, paint, polygon, run_lengths
 from vr1bench.demo.world import LABELS, SHAPES, TRAIN_SEED_START, Scene, Thing, make_scene, referrals
 
@@ -48,6 +49,8 @@ DATE: Final = "2021-02-23T17:28:48+00:00"
 PROBLEM: Final = "Please provide the bounding box coordinate of the region this sentence describes: {}."
 
 Json = dict[str, Any]
+Writer = Callable[[Path, list[Scene]], None]
+Expressions = Callable[[Scene], Sequence[tuple[str, int]]]
 
 
 def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
@@ -62,8 +65,8 @@ def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
         ValueError: If `seed` or `count` is out of range.
         FileExistsError: If `root` holds anything else than an earlier call's data sets.
     """
-    whole = [(write, folder, spoken, count) for write, folder, spoken in SHARED]
-    halves = [(write, folder, spoken, (count + 1) // 2) for write, folder, spoken in ASKED]
+    whole = [(write, folder, needed, count) for write, folder, needed in SHARED]
+    halves = [(write, folder, needed, (count + 1) // 2) for write, folder, needed in ASKED]
     if not 1 <= count <= MOST_PICTURES:
         raise ValueError(f"count: got {count}, expected 1 to {MOST_PICTURES}")
     if not 0 <= seed < SEEDS:
@@ -75,9 +78,9 @@ def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
         fresh = Path(name) / "fresh"
         for sets, start in ((whole, 0), (halves, TRAIN_SEED_START // 2)):
-            for place, (write, folder, spoken, pictures) in enumerate(sets):
+            for place, (write, folder, needed, pictures) in enumerate(sets):
                 first = start + (seed * SETS + place) * SEEDS_A_SET
-                write(fresh / folder, _spoken_scenes(first, pictures) if spoken else _scenes(first, pictures))
+                write(fresh / folder, _spoken_scenes(first, pictures, needed) if needed else _scenes(first, pictures))
         if root.exists():
             root.rename(Path(name) / "old")
         fresh.rename(root)
@@ -88,10 +91,10 @@ def _scenes(first: int, count: int) -> list[Scene]:
     return [make_scene(first + index, count=0 if index == EMPTY_PICTURE else None) for index in range(count)]
 
 
-def _spoken_scenes(first: int, count: int) -> list[Scene]:
+def _spoken_scenes(first: int, count: int, needed: Expressions) -> list[Scene]:
     """The first scenes of which some expression means exactly one thing."""
     scenes = (make_scene(seed) for seed in itertools.count(first))
-    return list(itertools.islice((scene for scene in scenes if referrals(scene)), count))
+    return list(itertools.islice((scene for scene in scenes if needed(scene)), count))
 
 
 def _write_coco(root: Path, scenes: list[Scene]) -> None:
@@ -279,15 +282,15 @@ def _numbered(scenes: list[Scene]) -> list[tuple[int, Scene]]:
     return [(139 + 37 * index + scene.seed % 23, scene) for index, scene in enumerate(scenes)]
 
 
-Writer = Callable[[Path, list[Scene]], None]
-# Writer, folder, and whether every picture must have something that an expression means.
-SHARED: Final[tuple[tuple[Writer, str, bool], ...]] = (
-    (_write_coco, "coco", False),
-    (_write_odinw_folder, "odinw", False),
-    (_write_odinw_flat, "odinw", False),
-    (_write_rec, "rec", True),
+# Writer, folder, and the expressions of which every picture must have one.
+SHARED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
+    (_write_coco, "coco", None),
+    (_write_odinw_folder, "odinw", None),
+    (_write_odinw_flat, "odinw", None),
+    (_write_rec, "rec", referrals),
 )
-ASKED: Final[tuple[tuple[Writer, str, bool], ...]] = (
-    (write_ovdeval, "ovdeval", False),
-    (write_reasonseg, "reason_seg", True),
+ASKED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
+    (write_ovdeval, "ovdeval", None),
+    (write_reasonseg, "reason_seg", referrals),
+    (write_qa, "qa", colourless),
 )

@@ -31,7 +31,7 @@ evaluator's mistake.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
@@ -78,12 +78,12 @@ class Mistakes:
 
     Attributes:
         table: Gold and answers.
-        answer: (n,) the `Verdict` of each answer: never `MISSED`; `IGNORED` where a crowd absorbed it or it came after as
-            many of its image and class as count.
+        answer: (n,) the `Verdict` of each answer: never `MISSED`; `IGNORED` where a crowd absorbed it or it came after
+            as many of its image and class as count.
         about: (n,) the gold row that an answer found, or that a class or box mistake is about; else -1.
         mends: (n,) this class or box mistake is the one that mending turns into a true positive.
-        gold: (m,) the `Verdict` of each gold box: `RIGHT` where it was found, `MISSED`, `IGNORED` for a crowd, else that
-            of the mistake that mends it.
+        gold: (m,) the `Verdict` of each gold box: `RIGHT` where it was found, `MISSED`, `IGNORED` for a crowd, else
+            that of the mistake that mends it.
     """
 
     table: Columns
@@ -140,9 +140,7 @@ def mistakes(table: Columns, max_dets: int = 100) -> Mistakes:
         max_dets: Answers that count per image and class, the highest scores first; of labels that the benchmark lacks
             all count.
     """
-    truth = replace(table.truth, lost=np.zeros(len(table.truth), dtype=np.bool_))
-    table = replace(table, truth=truth)
-    answers = table.answers
+    truth, answers = table.truth, table.answers
     counts = _first(answers, max_dets) | (answers.label < 0)
     turn = np.empty(len(answers), dtype=np.int64)
     turn[np.argsort(tiers(answers.scores), kind="stable")] = np.arange(len(answers))

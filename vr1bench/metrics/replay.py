@@ -21,7 +21,7 @@ from vr1bench.metrics.ranking import Level, Ranking, area_bits, areas, changes, 
 from vr1bench.types import Floats, Ints
 
 _T = len(THRESHOLDS)
-_ROWS_AT_ONCE = 1 << 19
+_ROWS_AT_ONCE = 1 << 18
 """Detections, or gold boxes, times replicates that are replayed at a time; a single replicate may be larger."""
 
 
@@ -153,7 +153,9 @@ def _averages(part: Ranking, block: Block, gold: Ints) -> dict[int, Floats]:
     above = above.take(part.above, axis=1) - above.take(part.class_above, axis=1) + np.spacing(1)
     weight = block.take(part.run_image, axis=1)
     return {
-        level: _one_level(points, block, weight.take(points.run, axis=1), above.take(points.run, axis=1), gold).sum(axis=1)
+        level: _one_level(points, block, weight.take(points.run, axis=1), above.take(points.run, axis=1), gold).sum(
+            axis=1
+        )
         for level, points in part.levels.items()
     }
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from ast import literal_eval
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -307,9 +307,8 @@ def _shown(shelf: Shelf) -> Iterator[tuple[str, tuple[str, Size]]]:
     return ((name, (name, size)) for name, size in zip(shelf.names, shelf.sizes, strict=True))
 
 
-def _rows(table: Table, kind: Callable[..., R]) -> Iterator[tuple[R, str]]:
+def _rows(table: Table, kind: type[R]) -> Iterator[tuple[R, str]]:
     """Typed rows, each with its name for messages."""
-    columns = cast("type[Row]", kind).__struct_fields__
-    for place, values in enumerate(table.rows(columns)):
+    for place, values in enumerate(table.rows(kind.__struct_fields__)):
         where = f"{table.path}: row {place}"
-        yield converted(values, cast("type[R]", kind), where), where
+        yield converted(values, kind, where), where

@@ -1,0 +1,115 @@
+"""`compare`, `gate` and `power` as people type them, on files, folders, runs and names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from judging.made import coin, made
+
+from vr1bench import run
+from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.lookup import by_benchmark, results_of
+from vr1bench.store import write_result
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two models on two benchmarks, the second ten points worse on one."""
+    right = coin(0.7)
+    for model, worse in (("old", 0), ("new", 40)):
+        for name in ("a", "b"):
+            changed = np.where((np.arange(400) < worse) & (name == "a"), False, right)
+            result = made(changed, name, model, revision=f"{model[0]}1" * 20)
+            write_result(tmp_path / "results" / result.key.path, result)
+    return tmp_path / "results"
+
+
+def test_a_model_by_name(results):
+    assert [one.key.benchmark for one in results_of("old", results)] == ["a", "b"]
+    assert {one.key.model for one in results_of("new@n1n1", results)} == {"new"}
+    with pytest.raises(Vr1benchError, match=r"did you mean 'old@o1o1o1o1'"):
+        results_of("olt@o1o1o1o1", results)
+    with pytest.raises(Vr1benchError, match="several models: new@n1n1n1n1, old@o1o1o1o1"):
+        results_of(str(results), results)
+    write_result(results / "x.json", made(coin(0.5), "z", "older"))
+    with pytest.raises(Vr1benchError, match="may mean old@o1o1o1o1, older@aaaaaaaa"):
+        results_of("old", results)
+
+
+def test_a_file_and_a_folder(results, tmp_path):
+    (path,) = results.rglob("a/*/old*.json")
+    assert [one.key.benchmark for one in results_of(str(path), results)] == ["a"]
+    alone = tmp_path / "alone"
+    shutil.copytree(path.parent, alone, ignore=lambda _, names: [n for n in names if n.startswith("new")])
+    assert len(results_of(str(alone), results)) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Vr1benchError, match="holds no result"):
+        results_of(str(tmp_path / "empty"), results)
+
+
+def test_several_results_of_a_benchmark_are_not_guessed(results):
+    write_result(results / "more.json", made(coin(0.5), "a", "old", protocol="vlm-r1", revision="o1" * 20))
+    with pytest.raises(Vr1benchError, match="a has several results: val standard constant and val vlm-r1 constant"):
+        by_benchmark(results_of("old", results), "old")
+
+
+def test_run_folders(tmp_path, coco_folder):
+    run(
+        "nobody", benchmark=str(coco_folder / "small.toml"), engine="oracle", family="absolute", data_dir=coco_folder,
+        output=tmp_path / "out",
+    )  # fmt: skip
+    (folder,) = {path.parent for path in (tmp_path / "out/runs").rglob("run.json")}
+    for name in (folder, folder.parent, tmp_path / "out/runs"):
+        (found,) = results_of(str(name), tmp_path / "out")
+        assert found.key.model == "oracle-absolute"
+    for path in (tmp_path / "out").rglob("oracle*.json"):
+        path.unlink()
+    with pytest.raises(IncompleteError, match="its run did not end"):
+        results_of(str(folder), tmp_path / "out")
+
+
+def test_the_gate_ends_with_its_verdict(results, vr1bench, tmp_path):
+    files = [tmp_path / name for name in ("gate.xml", "summary.md", "gate.json")]
+    files[1].write_text("above\n")
+    words = ["--results", results, "--junit", files[0], "--markdown", files[1], "--json", files[2]]
+    done = vr1bench("gate", "new", "--baseline", "old", *words)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "FAIL: 2 of 5 checks"
+    assert "<failure" in files[0].read_text()
+    assert files[1].read_text().startswith("above\n## vr1bench gate: FAIL")
+    assert json.loads(files[2].read_text())["passed"] is False
+    assert vr1bench("gate", "old", "--baseline", "new", "--results", results).returncode == 0
+    assert vr1bench("gate", "new", "--baseline", "old", "--results", results, "--tolerance", "20").returncode == 0
+    assert vr1bench("gate", "new", "--results", results).returncode == 2
+    assert vr1bench("gate", "new", "--baseline", "nobody", "--results", results).returncode == 2
+    write_result(results / "a.json", made(coin(0.7), "a", "other", protocol="vlm-r1"))
+    done = vr1bench("gate", "other", "--baseline", "old", "--results", results, "--protocol", "vlm-r1")
+    assert done.returncode == 2
+    assert "no result under protocol 'vlm-r1'" in done.stderr
+    assert vr1bench("gate", "other", "--baseline", "old", "--results", results).returncode == 3
+
+
+def test_the_rules_file_and_the_command_line(results, vr1bench, tmp_path):
+    rules = tmp_path / "gate.toml"
+    rules.write_text("tolerance = 20.0\n")
+    words = ["gate", "new", "--baseline", "old", "--results", results, "--rules", rules]
+    assert vr1bench(*words).returncode == 0
+    assert vr1bench(*words, "--tolerance", "1").returncode == 1
+    assert vr1bench(*words, "--alpha", "7").returncode == 2
+
+
+def test_compare_and_power_print_tables(results, vr1bench):
+    done = vr1bench("compare", "old", "new", "--results", results)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[2].split()[:5] == ["a", "Acc@0.5", "400", "70.0", "62.2"] or "*" in done.stdout
+    rows = json.loads(vr1bench("compare", "old", "new", "--results", results, "--format", "json").stdout)
+    assert [row["benchmark"] for row in rows["differences"]] == ["a", "b", "mean of 2"]
+    assert "| a" in vr1bench("compare", "old", "new", "--results", results, "--format", "md").stdout
+    assert vr1bench("compare", "old", "new", "--results", results, "--format", "pdf").returncode == 2
+    done = vr1bench("power", "old", "--results", results)
+    assert done.stdout.splitlines()[-1].split()[:3] == ["mean", "of", "2"]
+    assert "name a second model" in done.stderr
+    assert vr1bench("power", "old", "new", "--results", results).stderr == ""

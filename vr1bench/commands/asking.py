@@ -1,0 +1,128 @@
+"""Commands that ask a model: run, and questions for a model that somebody else runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from vr1bench.commands.options import Changes, DataDir, Output, Scores
+from vr1bench.commands.printing import say
+from vr1bench.errors import IncompleteError, Vr1benchError
+
+if TYPE_CHECKING:
+    from vr1bench.store import Result
+
+
+def run(
+    model: Annotated[str, typer.Option(help="'demo', a checkpoint folder, or a hub id.")] = "",
+    suite: Annotated[
+        Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")
+    ] = None,
+    benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
+    family: Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")] = "auto",
+    protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
+    split: Annotated[
+        Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
+    ] = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    scores: Scores = None,
+    data_dir: DataDir = None,
+    output: Output = Path("results"),
+    seed: Annotated[int, typer.Option(help="Seed of decoding, where it samples.")] = 0,
+    engine_args: Annotated[
+        Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")
+    ] = None,
+    gen_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")] = None,
+    changes: Changes = None,
+    window: Annotated[int, typer.Option(help="Requests in flight at most.", min=1)] = 128,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
+    ] = False,
+    batch_size: Annotated[
+        Optional[str], typer.Option(help="Taken by --engine hf; vLLM batches on its own and ignores it.")
+    ] = None,
+    config: Annotated[
+        Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Score a model: ask, read, score, print a table. Continues where an earlier run stopped."""
+    from vr1bench.arguments import pairs
+    from vr1bench.running import run as run_model
+
+    if not model:
+        raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
+    engine_options = pairs(engine_args, "--engine-args")
+    if batch_size is not None and engine == "hf":
+        engine_options = pairs([f"batch_size={batch_size}"], "--batch-size") | engine_options
+    elif batch_size is not None:
+        typer.echo("note: --batch-size is ignored: this engine fills its batches continuously (see --window)", err=True)
+    try:
+        results = run_model(
+            model,
+            suite,
+            benchmark,
+            engine=engine,
+            family=family,
+            protocol=protocol,
+            split=split,
+            limit=limit,
+            scores=scores,
+            data_dir=data_dir,
+            output=output,
+            seed=seed,
+            engine_args=engine_options,
+            gen_args=pairs(gen_args, "--gen-args"),
+            overrides=pairs(changes, "--set"),
+            window=window,
+            verify=verify,
+            progress=not quiet,
+            on_family=lambda name, because: typer.echo(f"note: family {name}: {because}", err=True),
+        )
+    except IncompleteError as error:
+        _report(error.results, output)
+        raise
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
+        raise typer.Exit(130) from None
+    _report(results, output)
+
+
+def _report(results: Sequence[Result], output: Path) -> None:
+    from vr1bench.board import notes, run_table, write_leaderboard
+
+    if not results:
+        return
+    path = write_leaderboard(output)
+    say(run_table(results))
+    for line in notes(results):
+        typer.echo(line, err=True)
+    typer.echo(f"\nresults in {output}/, records in {output}/runs/, leaderboard {path}", err=True)
+
+
+def questions(
+    family: Annotated[str, typer.Option(help="A family's name, or the path of its TOML.")] = "",
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name or TOML.")] = "",
+    protocol: Annotated[str, typer.Option(help="How the number is made.")] = "standard",
+    split: Annotated[Optional[str], typer.Option(help="[default: the benchmark's own].")] = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    data_dir: DataDir = None,
+    changes: Changes = None,
+) -> None:
+    """Print what would be asked, as JSON lines, for a model that you run yourself; see --engine replay."""
+    import json
+
+    from vr1bench.arguments import pairs
+    from vr1bench.asking import questions as asked
+
+    if not family or not benchmark:
+        raise Vr1benchError("--family and --benchmark are needed; see `vr1bench list`")
+    for row in asked(
+        benchmark, family=family, protocol=protocol, split=split, limit=limit, data_dir=data_dir,
+        overrides=pairs(changes, "--set"),
+    ):  # fmt: skip
+        say(json.dumps(row, ensure_ascii=False))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from textwrap import shorten
 from typing import Any
 
 from tabulate import tabulate
 
 from vr1bench.errors import NotComparableError
+from vr1bench.exporting import Run
 from vr1bench.paired import Difference, difference, holm, mean_difference, order_free
 from vr1bench.store import Result
 
@@ -23,6 +26,25 @@ class Mover:
 
     benchmark: str
     label: str
+    old: float
+    new: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A sample that one of two models answers better.
+
+    Attributes:
+        id: The sample's.
+        image: Its picture, below the data folder.
+        asked: What was asked, in short.
+        old: How well it was answered before: 1 or 0, of boxes the image's own F1 at IoU 0.5.
+        new: How well after.
+    """
+
+    id: str
+    image: str
+    asked: str
     old: float
     new: float
 
@@ -88,6 +110,47 @@ def _movers(name: str, old: Result, new: Result) -> list[Mover]:
         if before is not None and (after := new.values.per_class.get(label)) is not None and after != before
     ]
     return sorted(both, key=lambda one: -abs(one.new - one.old))[:MOVERS]
+
+
+def flips(old: Run, new: Run) -> list[Flip]:
+    """The samples of two run folders that were not answered equally well, the largest changes first.
+
+    Raises:
+        NotComparableError: They hold other samples.
+        Vr1benchError: See `vr1bench.rescore`.
+    """
+    found: list[Flip] = []
+    for before, after in zip_longest(old.rows(), new.rows()):
+        if not before or not after or (before["benchmark"], before["id"]) != (after["benchmark"], after["id"]):
+            raise NotComparableError(f"{old.folder} and {new.folder} hold other samples; expected the same in both")
+        values = _goodness(before), _goodness(after)
+        if values[0] != values[1]:
+            asked = before.get("question") or ", ".join(before["queries"])
+            found.append(Flip(before["id"], before["image"], asked, *values))
+    return sorted(found, key=lambda one: -abs(one.new - one.old))
+
+
+def _goodness(row: dict[str, Any]) -> float:
+    """How well a sample was answered; an image without gold is answered well by no box."""
+    if "correct" in row:
+        return float(row["correct"])
+    count = row["guessed"] + row["gold"]
+    return 2 * row["right"] / count if count else 1.0
+
+
+def flips_text(found: Sequence[Flip], form: str = "simple", top: int = 20) -> str:
+    """How many samples were lost and gained, and the first of them as a table."""
+    lost = sum(one.new < one.old for one in found)
+    said = f"samples answered worse: {lost}, better: {len(found) - lost}"
+    rows = [
+        [one.id, one.image, shorten(one.asked, 50), f"{100 * one.old:.0f}", f"{100 * one.new:.0f}"]
+        for one in found[:top]
+    ]
+    if not rows:
+        return said
+    header = ["sample", "image", "asked", "old", "new"]
+    align = ["left"] * 3 + ["right"] * 2
+    return f"{said}\n\n" + tabulate(rows, headers=header, tablefmt=form, disable_numparse=True, colalign=align)
 
 
 def text(found: Comparison, form: str = "simple") -> str:

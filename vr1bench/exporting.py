@@ -19,7 +19,7 @@ from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.metrics.bootstrap import Z
-from vr1bench.metrics.pointwise import detection_counts, referring_ious
+from vr1bench.metrics.pointwise import accuracy, detection_counts, referring_ious
 from vr1bench.metrics.qa import right
 from vr1bench.readers import text_of
 from vr1bench.rescoring import opened
@@ -49,8 +49,8 @@ class Run:
         """One row a sample, in the pinned order: what was asked, said and read, the gold, and how it scores.
 
         Boxes are xyxy in pixels of the original image, as the protocol judges them; `text` is everything that was said.
-        Detection has `right`, `guessed` and `gold` (boxes at IoU 0.5, the counts of F1), referring `iou`, questions
-        `correct`.
+        Detection has `right`, `guessed` and `gold` (boxes at IoU 0.5, the counts of F1), referring `iou` and `correct`
+        (at 0.5), questions `correct`.
 
         Raises:
             Vr1benchError: See `vr1bench.rescore`.
@@ -101,8 +101,8 @@ class Run:
             dataset = job.dataset
             if job.benchmark.task != "detect" or dataset.category_ids is None:
                 raise Vr1benchError(
-                    f"{job.benchmark.name}: COCO results need boxes of classes with ids; expected a detection benchmark "
-                    "whose annotations are a COCO file"
+                    f"{job.benchmark.name}: COCO results need boxes of classes with ids; expected a detection "
+                    "benchmark whose annotations are a COCO file"
                 )
             ids = zip(dataset.vocabulary.tolist(), dataset.category_ids.tolist(), strict=True)
             places = {name: _id(text_of(number)) for name, number in ids}
@@ -148,6 +148,7 @@ def _row(pair: Pair, job: Job) -> Row:
         "boxes": found.boxes.tolist() if found else [],
         "labels": found.labels.tolist() if found else [],
         "scores": found.scores.tolist() if found else [],
+        "points": said.points.xy.tolist() if said and said.points else [],
         "broken": dict(said.broken) if said else {},
         "gold_boxes": sample.gold.boxes.tolist(),
         "gold_labels": sample.gold.labels.tolist(),
@@ -160,16 +161,13 @@ def _scored(pair: Pair, job: Job) -> Row:
     if job.benchmark.task == "qa":
         within = job.benchmark.primary == "relaxed accuracy"
         answer = pair.prediction.answer if pair.prediction else None
+        asked = {"question": pair.sample.problem, "choices": list(pair.sample.choices)}
         correct = bool(right([pair], within=within)[0])
-        return {
-            "question": pair.sample.problem,
-            "answers": list(pair.sample.answers),
-            "answer": answer,
-            "correct": correct,
-        }
+        return asked | {"answers": list(pair.sample.answers), "answer": answer, "correct": correct}
     if job.benchmark.task == "refer":
         overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
-        return {"iou": float(referring_ious([one_box(pair, job.protocol)], overlaps)[0])}
+        ious = referring_ious([one_box(pair, job.protocol)], overlaps)
+        return {"iou": float(ious[0]), "correct": bool(accuracy(ious, 0.5, job.protocol.match == ">"))}
     counts = detection_counts([pair])
     return {"right": int(counts.right[0]), "guessed": int(counts.guessed[0]), "gold": int(counts.gold[0])}
 

@@ -309,6 +309,7 @@ def one_box(pair: Pair, protocol: Protocol) -> Pair:
 
 
 def batches(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+    """The pairs, `BATCH` at a time."""
     batch: list[Pair] = []
     for pair in pairs:
         batch.append(pair)

@@ -35,8 +35,9 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Say what changed from one model to another: differences with intervals and p-values, and classes that moved."""
-    from vr1bench.comparing import as_json, text
+    from vr1bench.comparing import as_json, flips, flips_text, text
     from vr1bench.comparing import compare as compared
+    from vr1bench.exporting import load
     from vr1bench.registry import unknown
 
     forms = {"text": "simple", "md": "pipe", "json": ""}
@@ -44,7 +45,15 @@ def compare(
         raise unknown("format", form, forms)
     before, after = (_subject(one, results, protocol, scores) for one in (old, new))
     found = compared(before, after, metric=metric, across=across)
-    say(as_json(found).rstrip("\n") if form == "json" else text(found, forms[form]))
+    if form == "json":
+        say(as_json(found).rstrip("\n"))
+        return
+    say(text(found, forms[form]))
+    runs = [Path(one) for one in (old, new)]
+    if all((run / "run.json").is_file() for run in runs):
+        say("\n" + flips_text(flips(*(load(run) for run in runs)), forms[form]))
+    else:
+        typer.echo("note: name two run folders to see which samples flipped", err=True)
 
 
 def gate(

@@ -35,6 +35,10 @@ NMS_METRICS = ("NMS-AP", "NMS-AP50", "NMS-AP75", "NMS-AP best", "NMS-AP worst")
 """What a result of each task holds; the first is its primary metric unless the definition names another."""
 
 
+ORDER_FREE = {"AP": "AP_tie", "AP50": "AP50_tie"}
+"""The companion of a metric that the order of images moves where scores tie; the others are their own."""
+
+
 class Split(FrozenModel):
     """Where a split lies, relative to the data folder.
 

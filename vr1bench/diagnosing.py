@@ -23,8 +23,9 @@ from vr1bench.metrics import mistakes as metric
 from vr1bench.metrics.columns import Columns, columns, joined
 from vr1bench.metrics.mistakes import KINDS, REFERRING, Mistakes, Verdict
 from vr1bench.metrics.pointwise import referring_ious
+from vr1bench.numbers import batches, one_box
 from vr1bench.rescoring import opened
-from vr1bench.score import Tally, batches, one_box
+from vr1bench.score import Tally
 from vr1bench.types import Bools, Floats, Ints, Pair
 
 SIZES = ("small", "medium", "large")

@@ -18,12 +18,12 @@ from vr1bench.as_published import vlm_r1_iou
 from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
-from vr1bench.metrics.bootstrap import Z
 from vr1bench.metrics.pointwise import accuracy, detection_counts, referring_ious
 from vr1bench.metrics.qa import right
+from vr1bench.numbers import one_box
 from vr1bench.readers import text_of
 from vr1bench.rescoring import opened
-from vr1bench.score import judged, one_box
+from vr1bench.score import judged
 from vr1bench.store import Result, write_text
 from vr1bench.types import Pair
 
@@ -192,7 +192,7 @@ def _id(text: str) -> int | str:
 def lm_eval_json(results: Iterable[Result]) -> str:
     """Results of one model as lm-evaluation-harness writes them: `results.TASK["METRIC,none"]`, fractions.
 
-    The standard error is that of the 95 % interval, half of which is 1.96 of them; "N/A" without one.
+    The standard error is the standard deviation over resampled images; "N/A" without one.
 
     Raises:
         Vr1benchError: There is none, or they are of several models.
@@ -226,6 +226,5 @@ def _metrics(result: Result) -> Row:
     for name, metric in result.values.metrics.items():
         if metric.value is not None:
             row[f"{name},none"] = metric.value
-            low, high = metric.low, metric.high
-            row[f"{name}_stderr,none"] = "N/A" if low is None or high is None else (high - low) / (2 * Z)
+            row[f"{name}_stderr,none"] = "N/A" if metric.sd is None else metric.sd
     return row

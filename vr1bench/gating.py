@@ -31,7 +31,7 @@ class Rules(FrozenModel):
         alpha: Chance that noise alone fails the gate, over all its checks of metrics together, and again over those of
             formats.
         metric: What is judged; "" takes each benchmark's primary metric, or the companion that no order of images moves
-            (`vr1bench.paired.ORDER_FREE`).
+            (`vr1bench.benchmark.ORDER_FREE`).
         format_tolerance: Points by which the share of format failures may rise.
         benchmarks: Tolerances of single benchmarks.
     """

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vr1bench.benchmark import ORDER_FREE
 from vr1bench.errors import NotComparableError, Vr1benchError
 from vr1bench.metrics.ap import ABSENT
 from vr1bench.metrics.aspects import weights
 from vr1bench.metrics.bootstrap import Z, unpacked
 from vr1bench.store import Result
 from vr1bench.types import Floats
-
-ORDER_FREE = {"AP": "AP_tie", "AP50": "AP50_tie"}
-"""The companion of a metric that the order of images moves where scores tie; the others are their own."""
 
 
 @dataclass(frozen=True, slots=True)

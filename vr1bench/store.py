@@ -32,11 +32,19 @@ def slug(model: str, revision: str, step: int | None) -> str:
 
 
 class Metric(FrozenModel):
-    """A number as a fraction in 0..1, with its interval where one was made; None where it is undefined."""
+    """A number, as fractions.
+
+    Attributes:
+        value: In 0..1; None where it is undefined.
+        low: Lower end of its 95 % interval, cut at 0; None where there is none.
+        high: Upper end, cut at 1.
+        sd: Standard deviation over resampled images; 0 where all of them fare alike, which says nothing.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
+    sd: float | None = None
 
 
 class Spread(FrozenModel):

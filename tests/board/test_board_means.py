@@ -133,14 +133,18 @@ def test_suites_of_suites_have_means_and_stand_before_what_they_hold():
     vector = result(benchmark="odinw/vector")
     assert headings([*results, vector]) == [*means, "odinw-ood mean of 4", "odinw/vector val"]
     assert cell(results, "odinw35").metric.value == pytest.approx(0.2 + 0.01 * 17)
-    paper = of_suite("paper-vision-r1")
-    assert headings(paper) == ["paper-vision-r1 mean of 18", "odinw mean of 13", "odinw-ood mean of 4"]
+
+
+def test_the_means_of_a_papers_suites_stand_each_before_its_members():
+    found = headings(of_suite("paper-vision-r1", protocol="vision-r1"), suite="paper-vision-r1")
+    assert found[:3] == ["coco val2017", "odinw mean of 13", "odinw/AerialMaritimeDrone val"]
+    assert found[15:17] == ["odinw-ood mean of 4", "odinw/boggleBoards val"]
 
 
 def test_suites_of_several_metrics_have_no_mean_but_those_within_do():
     results = of_suite("paper-vlm-r1", protocol="vlm-r1")
     assert len({one.values.primary for one in results}) > 1
-    found = [name for name in headings(results, suite="paper-vlm-r1") if "mean" in name]
+    found = [name for name in headings(results, suite="paper-vlm-r1") if "mean of" in name]
     assert found == [
         "refcoco-val mean of 3", "ovdeval mean of 5 aspects", "ovdeval object mean of 3", "ovdeval attribute mean of 2",
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from vr1bench import published as papers
 from vr1bench.board.grid import APART, Entry, Grid, Heading, apart, caption, grid, places_apart
 from vr1bench.board.table import Board, one_line
+from vr1bench.published import Published
 
 MARKED = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
@@ -48,5 +49,13 @@ def _apart(board: Board) -> str:
     """Papers' rows without a column: a table a benchmark."""
     if not board.apart:
         return ""
-    tables = (f"\n**{where}**\n\n{papers.table(rows, 'pipe')}\n" for where, rows in places_apart(board).items())
+    tables = (
+        f"\n**{where}**\n\n{papers.table([*map(_plain, rows)], 'pipe')}\n"
+        for where, rows in places_apart(board).items()
+    )
     return f"\n## {APART}\n\n{apart(board)}\n" + "".join(tables)
+
+
+def _plain(row: Published) -> Published:
+    """A paper's row with its names escaped."""
+    return row.model_copy(update={"model": escaped(row.model), "variant": escaped(row.variant)})

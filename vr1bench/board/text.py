@@ -6,6 +6,9 @@ from vr1bench.store import Metric
 
 STATUS_ORDER = ("ok", "none", "salvaged", "truncated", "malformed", "refused", "empty", "unasked")
 
+ROUNDING = 1e-9
+"""Equal replicates, summed as floats, may differ by less than this."""
+
 
 def percent(metric: Metric | None) -> str:
     """A fraction as percent with one decimal; a dash where it is undefined."""
@@ -28,7 +31,7 @@ def measured(metric: Metric | None) -> str:
     Nor has it one of no width: where all images fare alike the bootstrap says nothing.
     """
     width = None if metric is None else half(metric)
-    return f"{percent(metric)} ±{100 * width:.1f}" if width else percent(metric)
+    return f"{percent(metric)} ±{100 * width:.1f}" if width and width > ROUNDING else percent(metric)
 
 
 def counts_text(counts: dict[str, int]) -> str:

@@ -22,7 +22,7 @@ from vr1bench.types import Floats, Ints
 
 _T = len(THRESHOLDS)
 _ROWS_AT_ONCE = 1 << 18
-"""Detections, or gold boxes, times replicates that are replayed at a time; a single replicate may be larger."""
+"""Detections, gold boxes or classes, whichever are most, times replicates that are replayed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def replicates(found: AveragePrecision, draws: Draws, names: Sequence[str] = tup
     hits = {name: _hits(found.matches, n) for name, n in wanted.items() if isinstance(n, _Recall)}
     n_labels = 1 + int(found.matches.gold_label.max(initial=-1))
     parts: dict[str, list[Floats]] = {name: [np.empty(0)] for name in wanted}
-    for block in _blocks(draws, max(len(found.matches), len(found.matches.gold_label))):
+    for block in _blocks(draws, max(len(found.matches), len(found.matches.gold_label), n_labels)):
         gold = {area: _sums(block, column, n_labels) for area, column in golds.items()}
         averages = {key: _averages(part, block, gold[key[0]]) for key, part in rankings.items()}
         for name, number in wanted.items():

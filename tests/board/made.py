@@ -11,13 +11,13 @@ import re
 import numpy as np
 
 from vr1bench.benchmark import suite
-from vr1bench.metrics.bootstrap import packed
+from vr1bench.metrics.bootstrap import Z, packed
 from vr1bench.published import Published
 from vr1bench.store import Key, Metric, Result, RunInfo, Values
 from vr1bench.types import Sampling
 
 WIDTH = 0.06
-"""Half of every interval."""
+"""Half of every interval, before it is cut to 0..1."""
 
 
 def result(
@@ -30,7 +30,9 @@ def result(
     """
     ranked = metric == "AP" and tie is not None
     low, high = (None, None) if value is None or not interval else (max(0, value - WIDTH), min(1, value + WIDTH))
-    metrics = {metric: Metric(value=value, low=low, high=high)} | ({"AP_tie": Metric(value=tie)} if ranked else {})
+    metrics = {metric: Metric(value=value, low=low, high=high, sd=None if low is None else WIDTH / Z)} | (
+        {"AP_tie": Metric(value=tie)} if ranked else {}
+    )
     fields = {"split": "val", "scores": "constant", "revision": "a" * 40} | key_fields
     key = Key(benchmark=benchmark, protocol=protocol, model=model, step=step, **fields)
     judged = {"AP_tie": tie} if ranked else {metric: value}

@@ -88,6 +88,17 @@ def test_no_result_is_an_empty_table(form, by):
     assert text.strip() in {"", "[]"} or "No results yet." in text or r"\begin{tabular}{l" in text
 
 
+def test_only_what_the_order_of_images_moves_has_a_companion_in_brackets():
+    ranked = result(metric="AP").values.metrics["AP_tie"]
+    other = result("n", metric="NMS-AP", split="test")
+    other = other.model_copy(
+        update={"values": other.values.model_copy(update={"metrics": {**other.values.metrics, "AP_tie": ranked}})}
+    )
+    (row, below) = table(drawn([result(), other]))
+    assert row[STANDARD] == "25.0 ±6.0 (20.0)"
+    assert below["b test, NMS-AP, standard, constant, n=4"] == "25.0 ±6.0"
+
+
 def test_an_undefined_number_is_a_dash_and_sorts_last():
     rows = table(drawn([result("a", value=None, tie=None), result("z")], sort="AP"))
     assert [row[STANDARD] for row in rows] == ["25.0 ±6.0 (20.0)", "-"]
@@ -251,6 +262,10 @@ def test_rows_in_the_order_that_is_asked_for():
 
 def test_the_pivot_has_a_row_a_benchmark():
     results = [result("a", day=2), result("b", value=0.5, tie=0.45), result("b", "c", commit="12345678")]
+    text = drawn(results, [report()], by="benchmark")
+    assert "numbers of two rows do not compare" in text
+    assert "best of its row" in text
+    assert "Columns marked as reported" in text
     ((head, *rows),) = pipes(drawn(results, by="benchmark")).values()
     assert head == ["benchmark", "a@aaaaaaaa", "b@aaaaaaaa"]
     assert rows == [

@@ -85,7 +85,7 @@ def test_a_page_sorts_by_values_and_shows_what_is_reported():
     assert '<td data-value="0.1775" class="reported">17.75</td>' in text
     assert "rows stand on other data" in text
     assert "<sup>1</sup>" in text
-    assert "Reported, in no column above" in text
+    assert "Reported, not comparable with the above" in text
     for words in ("width=device-width", "prefers-color-scheme: dark", "default-src 'none'"):
         assert words in text
     said = "".join(page.texts)

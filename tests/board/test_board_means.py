@@ -25,21 +25,22 @@ def cell(results, name, row=0, **view):
 
 
 def test_an_interval_of_a_mean_is_that_of_independent_parts():
-    parts = {"a": Metric(value=0.2, low=0.1, high=0.3), "b": Metric(value=0.6, low=0.4, high=0.8)}
+    parts = {"a": Metric(value=0.2, sd=0.05), "b": Metric(value=0.6, sd=0.1)}
     found, title = mean_metric(parts)
-    width = math.hypot(0.1, 0.2) / 2
+    sd = math.sqrt((0.05 / 2) ** 2 + (0.1 / 2) ** 2)
     assert title == "mean of 2"
-    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4 - width, 0.4 + width))
+    assert (found.value, found.sd) == pytest.approx((0.4, sd))
+    assert (found.low, found.high) == pytest.approx((0.4 - 1.96 * sd, 0.4 + 1.96 * sd))
 
 
-def test_an_interval_that_was_cut_at_an_end_counts_by_its_longer_side():
-    found, _ = mean_metric({"a": Metric(value=0.98, low=0.9, high=1.0), "b": Metric(value=0.5, low=0.5, high=0.5)})
-    assert (found.value, found.low) == pytest.approx((0.74, 0.7))
+def test_an_interval_of_a_mean_is_cut_and_takes_a_part_that_says_nothing_as_exact():
+    found, _ = mean_metric({"a": Metric(value=1.0, low=1.0, high=1.0, sd=0.0), "b": Metric(value=0.9, sd=0.1)})
+    assert (found.value, found.low, found.high) == pytest.approx((0.95, 0.95 - 0.098, 1.0))
 
 
 def test_a_mean_has_no_interval_where_a_part_has_none():
-    found, _ = mean_metric({"a": Metric(value=0.2, low=0.1, high=0.3), "b": Metric(value=0.6)})
-    assert (found.value, found.low, found.high) == (0.4, None, None)
+    found, _ = mean_metric({"a": Metric(value=0.2, low=0.1, high=0.3, sd=0.05), "b": Metric(value=0.6)})
+    assert (found.value, found.low, found.high, found.sd) == (0.4, None, None, None)
 
 
 def test_the_mean_over_ovdeval_weighs_its_aspects_alike():

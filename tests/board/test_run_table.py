@@ -37,9 +37,9 @@ def test_the_mean_over_ovdeval_is_that_of_its_five_aspects():
 
 def test_a_number_without_an_interval_or_with_one_that_says_nothing_stands_alone():
     assert run_table([result(interval=False)]).splitlines()[2].split()[3:5] == ["25.0", "20.0"]
-    same = with_values(result(), metrics={"AP": Metric(value=1.0, low=1.0 - 1e-15, high=1.0)})
+    same = with_values(result(), metrics={"AP": Metric(value=1.0, low=1.0, high=1.0, sd=1e-16)})
     assert run_table([same]).splitlines()[2].split()[3:5] == ["100.0", "4"]
-    cut = with_values(result(), metrics={"AP": Metric(value=0.99, low=0.96, high=1.0)})
+    cut = with_values(result(), metrics={"AP": Metric(value=0.99, low=0.96, high=1.0, sd=0.03 / 1.96)})
     assert run_table([cut]).splitlines()[2].split()[3:5] == ["99.0", "±3.0"]
 
 

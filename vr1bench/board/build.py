@@ -12,6 +12,7 @@ from vr1bench.board.reported import placed, reported_rows
 from vr1bench.board.selection import by_model, by_step, ordered, selected
 from vr1bench.board.table import Board, Cell, Column, Mark, Place, Row, View
 from vr1bench.metrics.aspects import weights
+from vr1bench.paired import order_free
 from vr1bench.published import Published, about
 from vr1bench.store import Key, Metric, Result
 
@@ -194,9 +195,17 @@ def _cell(row: Held, places: Sequence[Place], mark: Mark) -> Cell | None:
     if len(places) > 1 and not _numbers(row, places):
         return Cell(Metric(value=None), words=f"{len(there)} of {len(places)}")
     metric = _metric(there, [result.primary for result in there])
-    ties = [result.values.metrics["AP_tie"] for result in there if "AP_tie" in result.values.metrics]
-    tie = _metric(there, ties).value if len(ties) == len(there) else None
-    return Cell(metric, tie, sum(result.values.n for result in there), mark)
+    return Cell(metric, _tie(there), sum(result.values.n for result in there), mark)
+
+
+def _tie(results: Sequence[Result]) -> float | None:
+    """The companion of the primary metric that no order of images moves; None where it has none."""
+    ties = [
+        result.values.metrics[name]
+        for result in results
+        if (name := order_free(result)) != result.values.primary and name in result.values.metrics
+    ]
+    return _metric(results, ties).value if len(ties) == len(results) else None
 
 
 def _metric(results: Sequence[Result], metrics: Sequence[Metric]) -> Metric:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vr1bench.board.table import Board, Column
-from vr1bench.store import Result
+from vr1bench.published import Published
+from vr1bench.store import Metric, Result
 
 
 def flat_rows(board: Board) -> list[dict[str, Any]]:
@@ -22,9 +23,9 @@ def flat_rows(board: Board) -> list[dict[str, Any]]:
 def _of_result(result: Result) -> Iterator[dict[str, Any]]:
     for name, metric in result.values.metrics.items():
         yield {
-            **result.key.model_dump(), "metric": name, "value": metric.value, "low": metric.low, "high": metric.high,
-            "n": result.values.n, "fingerprint": result.values.fingerprint, "date": result.run.date,
-            "commit": result.run.commit, "reported": False, "source": "",
+            **result.key.model_dump(), "metric": name, **metric.model_dump(), "n": result.values.n,
+            "fingerprint": result.values.fingerprint, "date": result.run.date, "commit": result.run.commit,
+            "reported": False, "source": "",
         }  # fmt: skip
 
 
@@ -34,28 +35,22 @@ def _of_means(board: Board) -> Iterator[dict[str, Any]]:
             if column.of and cell and not cell.words and row.key:
                 yield {
                     **_how(column), "model": row.key.model, "revision": row.key.revision, "step": row.key.step,
-                    "metric": column.metric, "value": cell.metric.value, "low": cell.metric.low,
-                    "high": cell.metric.high, "n": cell.n, "fingerprint": None, "date": row.date, "commit": row.commit,
-                    "reported": False, "source": column.of,
+                    "metric": column.metric, **cell.metric.model_dump(), "n": cell.n, "fingerprint": None,
+                    "date": row.date, "commit": row.commit, "reported": False, "source": column.of,
                 }  # fmt: skip
 
 
-def _how(column: Column) -> dict[str, Any]:
-    return {
-        "benchmark": column.name,
-        "split": column.split,
-        "protocol": column.protocol,
-        "scores": column.scores,
-    }
+def _how(one: Column | Published) -> dict[str, str]:
+    benchmark, split, protocol, scores = one.column
+    return {"benchmark": benchmark, "split": split, "protocol": protocol, "scores": scores}
 
 
 def _of_papers(board: Board) -> Iterator[dict[str, Any]]:
     for row in board.papers:
         yield {
-            "benchmark": row.benchmark, "split": row.split, "protocol": row.protocol, "scores": row.scores,
-            "model": row.name, "revision": None, "step": None, "metric": row.metric, "value": row.fraction,
-            "low": None, "high": None, "n": None, "fingerprint": None, "date": None, "commit": None, "reported": True,
-            "source": f"{row.source}, {row.table}",
+            **_how(row), "model": row.name, "revision": None, "step": None, "metric": row.metric,
+            **Metric(value=row.fraction).model_dump(), "n": None, "fingerprint": None, "date": None, "commit": None,
+            "reported": True, "source": f"{row.source}, {row.table}",
         }  # fmt: skip
 
 

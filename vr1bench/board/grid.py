@@ -77,18 +77,13 @@ def _text(cell: Cell, column: Column) -> str:
     return f"{measured(cell.metric)}{tie}" + (f", n={cell.n}" if column.n is None else "")
 
 
-def caption(board: Board, best: str = "Bold", second: str = "underlined") -> list[str]:
-    """What the numbers are, in sentences; commands stand between backticks.
-
-    Args:
-        board: What is shown.
-        best: How the format marks the best, to begin a sentence.
-        second: How it marks the second best.
-    """
+def caption(board: Board) -> list[str]:
+    """What the numbers are, in sentences; commands stand between backticks."""
+    one, other = ("row", "Columns") if board.by == "benchmark" else ("column", "Rows")
     parts = [
         "Values in percent, ± half of the 95 % interval over resampled images; AP_tie, which the order of images and "
-        "boxes cannot move, in brackets behind AP; n samples. A column is one benchmark under one protocol and score "
-        "rule: numbers of two columns do not compare."
+        f"boxes cannot move, in brackets behind AP; n samples. A {one} is one benchmark under one protocol and score "
+        f"rule: numbers of two {one}s do not compare."
     ]
     if any(column.of for column in board.columns):
         parts.append(
@@ -97,13 +92,13 @@ def caption(board: Board, best: str = "Bold", second: str = "underlined") -> lis
         )
     if sum(not row.reported for row in board.rows) > 1:
         parts.append(
-            f"{best} is the best of its column, {second} the second best, where each is surely better than all that "
-            "follow: paired over the images, on AP_tie for AP, two-sided p < .05 after Holm over the column."
+            f"Bold is the best of its {one}, underlined the second best, where each is surely better than all that "
+            f"follow: paired over the images, on AP_tie for AP, two-sided p < .05 after Holm over the {one}."
         )
     parts += board.remarks
     if board.shared:
         parts.append(
-            "Rows marked as reported are copied from papers and were not run here: they name the same benchmark, "
+            f"{other} marked as reported are copied from papers and were not run here: they name the same benchmark, "
             "split, protocol and metric, yet are not known to be made alike, and are never marked; "
             "`vr1bench list protocols` says what each protocol does not reproduce. Reported by "
             f"{papers.sources(board.shared)}."
@@ -111,13 +106,13 @@ def caption(board: Board, best: str = "Bold", second: str = "underlined") -> lis
     return parts
 
 
-APART = "Reported, in no column above"
+APART = "Reported, not comparable with the above"
 
 
 def apart(board: Board) -> str:
     """What the papers' rows without a column are."""
     return (
-        "Copied from papers, in percent; not run here. They do not compare with the columns above: made by another "
+        "Copied from papers, in percent; not run here. They do not compare with the numbers above: made by another "
         "protocol or score rule, by another metric, as a mean over a suite, or (as reported) in a way that the paper "
         f"does not settle; {papers.OWN}. From {papers.sources(board.apart)}."
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from vr1bench.benchmark import benchmarks, suite, suites
 from vr1bench.board.table import Place
-from vr1bench.board.text import half
 from vr1bench.metrics.aspects import ASPECTS, PREFIX, weights
+from vr1bench.metrics.bootstrap import Z
 from vr1bench.store import Metric
 
 
@@ -18,17 +18,16 @@ def mean_metric(metrics: Mapping[str, Metric]) -> tuple[Metric, str]:
 
     Args:
         metrics: Benchmark to a metric that is defined; at least one. Benchmarks draw their images apart, so their
-            errors are independent: the squares of their weighted half intervals add up. Without an interval where one
-            of them has none.
+            errors are independent: the squares of their weighted standard deviations add up. Without an interval where
+            one of them has none.
     """
     weight, title = weights(metrics)
     value = sum(weight[name] * (metric.value or 0.0) for name, metric in metrics.items())
-    halves = {name: half(metric) for name, metric in metrics.items()}
-    known = {name: width for name, width in halves.items() if width is not None}
-    if len(known) < len(metrics):
+    parts = [weight[name] * metric.sd for name, metric in metrics.items() if metric.sd is not None]
+    if len(parts) < len(metrics):
         return Metric(value=value), title
-    width = math.sqrt(sum((weight[name] * one) ** 2 for name, one in known.items()))
-    return Metric(value=value, low=value - width, high=value + width), title
+    sd = math.hypot(*parts)
+    return Metric(value=value, low=max(0.0, value - Z * sd), high=min(1.0, value + Z * sd), sd=sd), title
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .how { display: block; font-weight: 400; font-size: .8rem; }
 .best { font-weight: 700; } .second { text-decoration: underline; }
 @media (max-width: 40rem) {
-  body { padding: .6rem; font-size: 13px; } th, td { padding: .35rem .5rem; } thead .how { white-space: normal; }
+  body { padding: .6rem; font-size: 13px; }
+  th, td { padding: .35rem .5rem; }
+  thead .how { white-space: normal; min-width: 8rem; }
 }
 td.reported, th.reported, th.reported:first-child { background: var(--paper); font-style: italic; }
 """
@@ -41,7 +43,7 @@ for (const head of document.querySelectorAll("th[aria-sort]")) {
     for (const other of head.parentElement.children) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const value = row => row.children[head.cellIndex].dataset.value;
-    const order = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+    const order = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", {numeric: true}) : a - b;
     for (const body of head.closest("table").tBodies) {
       const rows = [...body.rows].sort((a, b) => {
         const [x, y] = [value(a), value(b)];

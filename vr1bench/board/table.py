@@ -58,9 +58,14 @@ class Column:
     note: int = 0
 
     @property
+    def column(self) -> tuple[str, str, str, str]:
+        """What a paper's row must agree with, beside the metric, to stand here."""
+        return self.name, self.split, self.protocol, self.scores
+
+    @property
     def place(self) -> Place:
-        """What a paper's row must agree with to stand here."""
-        return self.name, self.split, self.protocol, self.scores, self.metric
+        """The same with the metric."""
+        return *self.column, self.metric
 
     @property
     def heading(self) -> tuple[str, ...]:

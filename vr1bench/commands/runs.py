@@ -42,6 +42,7 @@ def export(
     to: Annotated[
         Optional[Path], typer.Option(help="The file to write [default: stdout, for jsonl and lm-eval].")
     ] = None,
+    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write a run in forms that other tools read: a row a sample, COCO results, or lm-evaluation-harness' results."""
@@ -61,7 +62,7 @@ def export(
         else:
             say(text.rstrip("\n"))
         return
-    run = load(run_dir, data_dir=data_dir)
+    run = load(run_dir, data_dir=data_dir, limit=limit)
     if to is None:
         if form != "jsonl":
             raise Vr1benchError(f"--to is missing; expected the file that the {form} goes to")

@@ -1,0 +1,132 @@
+"""Runs in forms that other tools read, and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import vr1bench
+from vr1bench.errors import Vr1benchError
+from vr1bench.exporting import lm_eval_json
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """The demo suite by an oracle that writes in whole thousandths, so that some boxes are a little off."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VR1BENCH_CACHE", str(folder / "cache"))
+        vr1bench.run("demo", suite="demo", engine="oracle", family="qwen3-vl", output=folder / "out", limit=30)
+        yield folder / "out"
+
+
+def run_of(output, name):
+    (path,) = (output / "runs").glob(f"*/demo/{name}/*/run.json")
+    return vr1bench.load(path.parent, limit=30)
+
+
+def result_of(output, name):
+    (path,) = (output / "demo" / name).glob("*/*.json")
+    return vr1bench.read_result(path)
+
+
+def test_rows_add_up_to_the_result(output):
+    rows = list(run_of(output, "coco").rows())
+    result = result_of(output, "coco")
+    assert len(rows) == result.values.n == 30
+    assert {row["status"] for row in rows} == {name for name, count in result.values.counts.items() if count}
+    right, guessed, gold = (sum(row[name] for row in rows) for name in ("right", "guessed", "gold"))
+    assert 2 * right / (guessed + gold) == pytest.approx(result.values.metrics["F1@0.5"].value)
+    first = next(row for row in rows if row["boxes"])
+    assert first["image"].endswith(".jpg")
+    assert len(first["boxes"]) == len(first["labels"]) == len(first["scores"])
+    assert first["text"].startswith('[{"bbox_2d"')
+
+
+@pytest.mark.parametrize("name", ["rec", "qa"])
+def test_rows_of_other_tasks(output, name):
+    rows = list(run_of(output, name).rows())
+    share = sum(row["correct"] for row in rows) / len(rows)
+    assert share == result_of(output, name).primary.value == 1.0
+    assert all(row["iou"] > 0.5 if name == "rec" else row["answer"] in row["answers"] for row in rows)
+
+
+def test_tables_and_files_hold_the_same_rows(output, tmp_path):
+    pa = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: uv sync --extra rows")
+    run = run_of(output, "ovdeval")
+    rows = list(run.rows())
+    assert run.to_pandas().to_dict("records") == rows
+    assert run.to_jsonl(tmp_path / "rows.jsonl") == len(rows)
+    assert [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == rows
+    assert run.to_parquet(tmp_path / "deep" / "rows.parquet") == len(rows)
+    for read, row in zip(pa.read_table(tmp_path / "deep" / "rows.parquet").to_pylist(), rows, strict=True):
+        assert {**read, "broken": row["broken"]} == row
+
+
+@pytest.mark.parametrize("name", ["coco", "odinw-flat", "ovdeval"])
+def test_coco_results_score_the_same_when_they_come_back(output, tmp_path, name):
+    (path,) = (output / "runs").glob(f"*/demo/{name}/*/run.json")
+    whole = vr1bench.load(path.parent, limit=30)
+    boxes = sum(len(row["boxes"]) for row in whole.rows())
+    assert whole.to_coco(tmp_path / "boxes.json") == boxes
+    found = json.loads((tmp_path / "boxes.json").read_text())
+    assert set(found[0]) == {"image_id", "category_id", "bbox", "score"}
+    assert all(isinstance(row["image_id"], int) for row in found)
+    # The file holds the first 30 images only: the others count as missed there, so its recall is that share.
+    (back,) = vr1bench.score_detections(
+        tmp_path / "boxes.json", benchmark=f"demo/{name}", scores="constant", output=tmp_path / "out"
+    )
+    right = sum(row["right"] for row in whole.rows())
+    counted = round(back.values.metrics["precision@0.5"].value * boxes)
+    assert counted == right
+
+
+def test_what_has_no_boxes_gives_no_coco_file(output, tmp_path):
+    with pytest.raises(Vr1benchError, match="expected a detection benchmark"):
+        run_of(output, "rec").to_coco(tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_lm_eval_form(output):
+    results = [result for _, result in vr1bench.read_results(output)]
+    whole = json.loads(lm_eval_json(results))
+    name = "demo/coco val[:30] standard constant"
+    metrics = result_of(output, "coco").values.metrics
+    assert whole["results"][name]["AP,none"] == metrics["AP"].value
+    assert whole["results"][name]["AP_stderr,none"] == metrics["AP"].sd
+    assert "APl,none" not in whole["results"][name]  # nothing large: undefined
+    assert whole["n-samples"][name] == {"original": 30, "effective": 30}
+    assert set(whole["results"]) == set(whole["configs"]) == set(whole["versions"])
+    other = results[0].model_copy(update={"key": results[0].key.model_copy(update={"model": "other"})})
+    with pytest.raises(Vr1benchError, match="of one model, got 2"):
+        lm_eval_json([*results, other])
+
+
+def test_what_cannot_be_loaded_is_told(output, tmp_path):
+    with pytest.raises(Vr1benchError, match=r"no run\.json"):
+        vr1bench.load(tmp_path)
+    with pytest.raises(Vr1benchError, match="unknown option 'limits'"):
+        vr1bench.load(tmp_path, limits=3)
+
+
+def test_the_command(output, tmp_path):
+    (path,) = (output / "runs").glob("*/demo/rec/*/run.json")
+
+    def export(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "vr1bench.cli", "export", str(path.parent), *map(str, words)],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = export("--limit", "30")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 30
+    assert json.loads(export("--format", "lm-eval").stdout)["model_name"].startswith("oracle")
+    done = export("--limit", "30", "--format", "parquet", "--to", tmp_path / "x.parquet")
+    assert (done.returncode, done.stderr) == (0, f"30 rows written to {tmp_path / 'x.parquet'}\n")
+    assert export("--format", "coco").returncode == 2
+    assert export("--format", "pdf").returncode == 2
+    assert export().returncode == 1  # 70 answers were never asked for

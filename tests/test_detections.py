@@ -463,7 +463,7 @@ def test_a_row_of_the_leaderboard(coco_folder):
     assert done.stdout.splitlines()[2].split()[:6] == ["small", "val", "AP", "25.2", "±36.5", "25.2"]
     assert "1 ok, 2 none" in done.stdout
     written = board.read_text()
-    assert columns(board)[:2] == ["model", "small val, AP, standard, own"]
+    assert columns(board) == ["model", "small val, AP, standard, own, n=3", "date", "commit"]
     assert written.count("| Grounding DINO-T@") == 1
     assert command(*words, cwd=coco_folder).returncode == 0
     assert board.read_text() == written
@@ -473,7 +473,8 @@ def test_a_row_of_the_leaderboard(coco_folder):
         "constant", "detections", None,
     )  # fmt: skip
     assert "verified: small: pycocotools" in done.stderr
-    assert columns(board) == ["model", "small val, AP, standard, constant", "small val, AP, standard, own"]
+    headings = [f"small val, AP, standard, {scores}, n=3" for scores in ("constant", "own")]
+    assert columns(board) == ["model", *headings, "date", "commit"]
     assert len(list(read_results(coco_folder / "results"))) == 2
     # Other detections under the same name are another row, and stand beside a model's.
     (coco_folder / "mine.json").write_text("[]")

@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from vr1bench.definitions import read_toml, validated
 from vr1bench.errors import Vr1benchError
+from vr1bench.metrics.bootstrap import Z
 from vr1bench.paired import Difference, difference, holm, mean_difference, order_free
 from vr1bench.store import Result
 from vr1bench.types import FrozenModel, Status
@@ -28,8 +29,7 @@ class Rules(FrozenModel):
 
     Attributes:
         tolerance: Points that a metric may drop however sure the drop is.
-        alpha: Chance that noise alone fails the gate, over all its checks of metrics together, and again over those of
-            formats.
+        alpha: Chance that noise alone fails the gate, over all its checks together.
         metric: What is judged; "" takes each benchmark's primary metric, or the companion that no order of images moves
             (`vr1bench.benchmark.ORDER_FREE`).
         format_tolerance: Points by which the share of format failures may rise.
@@ -118,7 +118,11 @@ def gate(new: Mapping[str, Result], baseline: Mapping[str, Result], rules: Rules
         raise Vr1benchError(f"the rules name {strange[0]!r}, which the baseline lacks; it has {', '.join(baseline)}")
     pairs = {name: (old, new[name]) for name, old in baseline.items() if name in new}
     missing = [_missing(name) for name in baseline if name not in new]
-    return Verdict((*missing, *_metrics(pairs, rules), *_formats(pairs, rules)))
+    metrics, formats = _differences(pairs, rules.metric), _rises(pairs)
+    adjusted = holm([*(one.p_drop for one in metrics), *(test.p for test in formats.values())])
+    checks = [_metric(one, p, rules) for one, p in zip(metrics, adjusted, strict=False)]
+    checks += [_format(*test, p, rules) for test, p in zip(formats.items(), adjusted[len(metrics) :], strict=True)]
+    return Verdict((*missing, *checks))
 
 
 def _missing(name: str) -> Check:
@@ -126,13 +130,12 @@ def _missing(name: str) -> Check:
     return Check(name, "complete", 100.0, 0.0, -100.0, -100.0, 0.0, 0.0, passed=False, why=why)
 
 
-def _metrics(pairs: Mapping[str, tuple[Result, Result]], rules: Rules) -> list[Check]:
-    metrics = {name: rules.metric or order_free(old) for name, (old, _) in pairs.items()}
+def _differences(pairs: Mapping[str, tuple[Result, Result]], metric: str) -> list[Difference]:
+    """What changed in each benchmark's metric, and in their mean."""
+    metrics = {name: metric or order_free(old) for name, (old, _) in pairs.items()}
     found = [difference(old, new, metrics[name]) for name, (old, new) in pairs.items()]
     mean = mean_difference(pairs, metrics)
-    found += [mean] if mean else []
-    adjusted = holm([one.p_drop for one in found])
-    return [_metric(one, p, rules) for one, p in zip(found, adjusted, strict=True)]
+    return [*found, mean] if mean else found
 
 
 def _metric(one: Difference, p: float, rules: Rules) -> Check:
@@ -149,11 +152,19 @@ def _metric(one: Difference, p: float, rules: Rules) -> Check:
     return Check(one.name, one.metric, 100 * one.old, 100 * one.new, low, high, p, tolerance, not (large and sure), why)
 
 
-def _formats(pairs: Mapping[str, tuple[Result, Result]], rules: Rules) -> list[Check]:
+@dataclass(frozen=True, slots=True)
+class _Rise:
+    """Shares of format failures before and after, the standard error of their difference, and p of no rise."""
+
+    before: float
+    after: float
+    error: float
+    p: float
+
+
+def _rises(pairs: Mapping[str, tuple[Result, Result]]) -> dict[str, _Rise]:
     counts = {name: (_failures(old), _failures(new)) for name, (old, new) in pairs.items()}
-    tests = {name: _rise(*both) for name, both in counts.items() if both[0][1] and both[1][1]}
-    adjusted = holm([p for _, _, _, p in tests.values()])
-    return [_format(name, test, p, rules) for (name, test), p in zip(tests.items(), adjusted, strict=True)]
+    return {name: _rise(*both) for name, both in counts.items() if both[0][1] and both[1][1]}
 
 
 def _failures(result: Result) -> tuple[int, int]:
@@ -162,29 +173,28 @@ def _failures(result: Result) -> tuple[int, int]:
     return asked - sum(result.values.counts.get(status, 0) for status in GOOD), asked
 
 
-def _rise(old: tuple[int, int], new: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Shares before and after, the standard error of their difference, and the one-sided p-value of no rise.
+def _rise(old: tuple[int, int], new: tuple[int, int]) -> _Rise:
+    """A one-sided test of failures among samples that were asked.
 
-    A test of two proportions with the pooled share and the same margin of one sample that `Difference.sd` has; that
+    Of two proportions with the pooled share, and with the least margin that `Difference.sd` has, one sample's; that
     both saw the same samples is left out, which errs on the side of letting pass.
     """
     before, after = old[0] / old[1], new[0] / new[1]
     pooled = (old[0] + new[0]) / (old[1] + new[1])
     error = math.sqrt(pooled * (1 - pooled) * (1 / old[1] + 1 / new[1]))
     error = max(error, abs(after - before) / min(old[1], new[1]))
-    return before, after, error, 0.5 * math.erfc((after - before) / error / math.sqrt(2)) if error else 1.0
+    return _Rise(before, after, error, 0.5 * math.erfc((after - before) / error / math.sqrt(2)) if error else 1.0)
 
 
-def _format(name: str, test: tuple[float, float, float, float], p: float, rules: Rules) -> Check:
-    before, after, error, _ = test
-    rise = 100 * (after - before)
+def _format(name: str, test: _Rise, p: float, rules: Rules) -> Check:
+    rise = 100 * (test.after - test.before)
     failed = rise > rules.format_tolerance and p < rules.alpha
     why = f"rose by {rise:.1f} points" if rise > 0 else "did not rise"
     if rise > rules.format_tolerance:
         why += f", more than {rules.format_tolerance:g}, p = {p:.2g}" + ("" if failed else ": may be noise")
     return Check(
-        name, "format failures", 100 * before, 100 * after, rise - 196 * error, rise + 196 * error, p,
-        rules.format_tolerance, not failed, why,
+        name, "format failures", 100 * test.before, 100 * test.after, rise - 100 * Z * test.error,
+        rise + 100 * Z * test.error, p, rules.format_tolerance, not failed, why,
     )  # fmt: skip
 
 

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from vr1bench.benchmark import suite, suites
 from vr1bench.board.means import mean_metric
 from vr1bench.board.text import counts_text, measured, percent
 from vr1bench.store import Result, Values
 
 
 def run_table(results: Sequence[Result]) -> str:
-    """What a run prints: a row a benchmark, and the mean of the primaries where there are several of one kind.
+    """What a run prints: a row a benchmark, and the means of the suites that are there whole, or else of all.
 
-    Over the eight files of OVDEval it is the mean of their five aspects.
+    Only of benchmarks with one primary metric; over the eight files of OVDEval it is the mean of their five aspects.
     """
-    rows = [_row(result) for result in results]
-    primaries = {result.values.primary for result in results}
-    if len(results) > 1 and len(primaries) == 1:
-        metrics = {r.key.benchmark: r.primary for r in results if r.primary.value is not None}
-        if len(metrics) == len(results):
-            mean, title = mean_metric(metrics)
-            rows.append({"benchmark": title, "metric": primaries.pop(), "value": measured(mean)})
+    rows = [*map(_row, results), *_means({result.key.benchmark: result for result in results}, len(results))]
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(rows))
+
+
+def _means(results: Mapping[str, Result], count: int) -> list[dict[str, str]]:
+    if len(results) < count:  # several results of one benchmark: no mean is meant
+        return []
+    sets = {frozenset(one.name for one in suite(name)): name for name in reversed(list(suites()))}
+    whole = frozenset(results)
+    means = [(name, found) for found, name in reversed(sets.items()) if found <= whole and _alike(found, results)]
+    if not means and _alike(whole, results):
+        means = [("", whole)]
+    rows: list[dict[str, str]] = []
+    for name, members in means:
+        mean, title = mean_metric({one: results[one].primary for one in results if one in members})
+        of = title if members == whole else f"{name}: {title}"
+        primary = results[next(iter(members))].values.primary
+        rows.append({"benchmark": of, "metric": primary, "value": measured(mean)})
+    return rows
+
+
+def _alike(members: frozenset[str], results: Mapping[str, Result]) -> bool:
+    """Whether several benchmarks have one primary metric, and each a value of it."""
+    values = [results[name] for name in members]
+    return (
+        len(values) > 1
+        and len({one.values.primary for one in values}) == 1
+        and all(one.primary.value is not None for one in values)
+    )
 
 
 def _row(result: Result) -> dict[str, str]:

@@ -11,12 +11,13 @@ from scipy.special import ndtri
 from tabulate import tabulate
 
 from vr1bench.metrics.aspects import weights
+from vr1bench.metrics.bootstrap import Z
 from vr1bench.paired import difference, order_free, replicates
 from vr1bench.store import Result
 
 CORRELATION = 0.9
-"""Between the replicates of two checkpoints of one model, where no second Result shows it: two models that differ in a
-sixth of their boxes were measured at .96 (docs/numbers.md); lower is more cautious."""
+"""Between the replicates of two checkpoints of one model, where no second Result shows it; two simulated detectors of
+COCO's size that share most of their boxes had .96. Lower is more cautious."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,16 @@ def _mean(rows: list[Power], factor: float) -> Power:
 
 
 def table(rows: list[Power], form: str = "simple") -> str:
-    """Rows as a table in points; a mean stands last."""
+    """Rows as a table in points; a mean stands last. A dash where all images fare alike, which shows nothing."""
     body = [
-        [row.name, row.metric, str(row.n), f"{100 * row.value:.1f}", f"{196 * row.sd:.1f}",
-         f"{100 * row.sd_difference:.2f}", f"{100 * row.detectable:.1f}"]
+        [row.name, row.metric, str(row.n), f"{100 * row.value:.1f}", _points(Z * row.sd, 1),
+         _points(row.sd_difference, 2), _points(row.detectable, 1)]
         for row in rows
     ]  # fmt: skip
     header = ["benchmark", "metric", "n", "value", "±95 %", "sd of a difference", "smallest drop seen"]
     align = ["left", "left", *["right"] * 5]
     return tabulate(body, headers=header, tablefmt=form, disable_numparse=True, colalign=align)
+
+
+def _points(value: float, digits: int) -> str:
+    return f"{100 * value:.{digits}f}" if value else "-"

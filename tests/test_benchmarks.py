@@ -5,6 +5,7 @@ box are. A definition that says otherwise reads other gold than was written.
 """
 
 import ast
+import base64
 import csv
 import io
 import json
@@ -86,16 +87,16 @@ def instances(first_id, about=lambda _: {}):
     }  # fmt: skip
 
 
-def write_coco(root, path, name):
+def write_coco(_, path, name):
     put(path, instances(0 if name.startswith("odinw/") else 1))
-    folder = path.parent if name.startswith("odinw/") else root / "coco/val2017"
+    folder = path.parent if name.startswith("odinw/") else path.parents[1] / "val2017"
     for i in PICTURES:
         put(folder / f"{i}.jpg", jpeg())
 
 
 def write_ovdeval(root, path, name):
     put(path, instances(0, asked_in_ovdeval))
-    for i in PICTURES:
+    for i in PICTURES:  # as its README has them, beside annotations/ or a file of the hub's flat folder
         put(root / "ovdeval/images" / name.removeprefix("ovdeval/") / f"{i}.jpg", jpeg())
 
 
@@ -113,10 +114,10 @@ def write_d3(_, path, __):
         put(path.parents[1] / f"d3_images/{i}.jpg", jpeg())
 
 
-def write_rec(root, path, name):
+def write_rec(_, path, name):
     """VLM-R1's json; the InternVL edition has whole thousandths in `solution`."""
     image = "test/2.jpg" if name.startswith("lisa") else "train2014/COCO_train2014_000000000002.jpg"
-    put(root / "rec" / image, jpeg())
+    put(path.parents[1] / image, jpeg())
     sides = [WIDTH, HEIGHT, WIDTH, HEIGHT]
     rows = []
     for number, label, box in REFERRED:
@@ -224,6 +225,22 @@ def write_shards(path, rows):
         pq.write_table(table.slice(place, None if place == count - 1 else 1), shard)
 
 
+def write_questions(_, path, name):
+    """VLMEvalKit's table: the picture inside a row, or the index of the row that has it."""
+    inside = base64.b64encode(jpeg()).decode()
+    choice = find(name).splits[find(name).split].options["questions"] == "choice"
+    options = {"A": "red dog", "B": "blue cat"} if choice else {}
+    rows = [
+        {"index": 7 + n, "image": inside if n == 0 else "7", "question": f"Which is {n}?", **options, "answer": answer}
+        for n, answer in enumerate(["B", "A"] if choice else ["blue cat", "5%"])
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
 WRITERS = {
     "coco": write_coco,
     "ovdeval": write_ovdeval,
@@ -234,6 +251,7 @@ WRITERS = {
     "rec-rows": write_sentence_rows,
     "detect-rows": write_detection_rows,
     "vision-r1": write_vision_r1,
+    "qa-tsv": write_questions,
 }
 
 
@@ -287,14 +305,73 @@ def test_a_definition_reads_what_its_source_holds(tmp_path, name, split):
 
 
 def test_the_other_places_of_the_annotations_are_read_too(tmp_path):
-    """The same data in a folder that people have; the pictures then lie where the sources' archives put them."""
+    """The same data in a folder that people have, with its pictures."""
     for number, name in enumerate(SHIPPED_ONES):
         one = find(name)
         for place in range(1, len(one.splits[one.split].annotations)):
             root = tmp_path / f"{number}-{place}"
             lay_out(root, one, place=place)
             lay_out(tmp_path / "first", one)
-            assert gold_of(one.load(one.split, root)) == gold_of(one.load(one.split, tmp_path / "first"))
+            data = one.load(one.split, root)
+            assert gold_of(data) == gold_of(one.load(one.split, tmp_path / "first"))
+            assert all(sample.images[0].is_file() for sample in data), (name, place)
+
+
+TRAIN2014 = ("coco/train2014", "rec/train2014")
+"""COCO's and VLM-R1's archives of the same pictures, as each unpacks."""
+OTHERS = [
+    *((one.name, where) for one in suite("refcoco") for where in TRAIN2014),
+    *((one.name, where) for one in [*suite("refcoco-refer"), *suite("refcoco-internvl")] for where in TRAIN2014),
+    *((one.name, "refer/images/mscoco/images/train2014") for one in suite("refcoco-refer")),  # lichengunc/refer
+    *((f"refcoco{name}", "refer/images/mscoco/images/train2014") for name in ("/testB", "+/testA", "g/test")),
+    *((one.name, f"ovdeval/images/{one.name.partition('/')[2]}") for one in suite("ovdeval")),  # om-ai-lab/OVDEval
+]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(("name", "where"), OTHERS)
+def test_pictures_are_found_where_people_have_them(tmp_path, name, where, place):
+    """Pictures lie once, beside any form of the sentences: the 13.5 GB of train2014 serve all of RefCOCO."""
+    one = find(name)
+    places = one.splits[one.split].annotations
+    lay_out(tmp_path, one, place=place % len(places))
+    for picture in list(tmp_path.rglob("*.jpg")):
+        picture.unlink()
+        put(tmp_path / where / picture.name, jpeg())
+    data = one.load(one.split, tmp_path)
+    assert {sample.images[0].resolve().parent for sample in data} == {(tmp_path / where).resolve()}
+    assert all(sample.images[0].is_file() for sample in data)
+    assert "there already" in {row.state for row in prepare([name], tmp_path, check=True) if row.benchmark == name}
+
+
+def test_ovdeval_is_read_as_the_hub_has_it(tmp_path):
+    """Flat: logo.json, and logo.tar.gz unpacked beside it."""
+    one = find("ovdeval/logo")
+    lay_out(tmp_path, one, place=1)
+    (tmp_path / "ovdeval/images/logo").rename(tmp_path / "ovdeval/logo")
+    assert all(sample.images[0].is_file() for sample in one.load("test", tmp_path))
+
+
+def test_the_first_folder_that_holds_the_pictures_is_read(tmp_path):
+    """An empty folder, which an archive that broke off leaves, hides no pictures; without any the first is named."""
+    one = find("refcoco/refer")
+    lay_out(tmp_path, one)
+    (tmp_path / "rec/train2014").mkdir(parents=True)
+    (tmp_path / "coco/train2014").rename(tmp_path / "pictures")
+    (tmp_path / "coco/train2014").mkdir()
+    first = one.load("val", tmp_path)
+    assert first.folder.resolve() == (tmp_path / "coco/train2014").resolve()
+    (tmp_path / "rec/train2014").rmdir()
+    (tmp_path / "pictures").rename(tmp_path / "rec/train2014")
+    assert one.load("val", tmp_path)[0].images[0].is_file()
+
+
+def test_one_folder_is_written_as_ever():
+    """Results go by fingerprints of it."""
+    one, several = find("coco").splits["val2017"], find("ovdeval/logo").splits["test"]
+    assert one.model_dump(mode="json")["images"] == "../val2017"
+    assert several.model_dump(mode="json")["images"] == ["../images/logo", "images/logo", "logo"]
+    assert type(several).model_validate(several.model_dump(mode="json")) == several
 
 
 def test_refcoco_is_the_same_in_every_form_that_holds_the_unc_split(tmp_path):
@@ -354,11 +431,6 @@ def oracle(name, protocol, root, **options):
     )  # fmt: skip
 
 
-def members(name):
-    """The members that ask for boxes."""
-    return [one for one in suite(name) if one.task in BOXED]
-
-
 def perfect(one):
     """What right answers score under ids as shipped: id 0 counts as unmatched (pycocotools; cocoapi issue 332).
 
@@ -375,7 +447,7 @@ def perfect(one):
 
 @pytest.mark.parametrize(("name", "protocol"), PAPERS.items())
 def test_a_papers_whole_set_runs_under_its_protocol(tmp_path, name, protocol):
-    chosen = members(name)
+    chosen = suite(name)
     for one in chosen:
         lay_out(tmp_path, one)
     names = [one.name for one in chosen]
@@ -396,13 +468,27 @@ def test_a_papers_whole_set_runs_under_its_protocol(tmp_path, name, protocol):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_what_a_papers_set_needs_is_there_by_prepares_own_check(tmp_path, name):
-    chosen = members(name)
+    chosen = suite(name)
     for one in chosen:
         lay_out(tmp_path, one)
-    names = {one.name for one in chosen}
-    rows = [row for row in prepare([name], tmp_path, check=True) if row.benchmark in names]
+    before = sorted(tmp_path.rglob("*"))
+    rows = prepare([name], tmp_path, check=True)
     assert failure(rows) is None
-    assert [row.state for row in rows] == ["there already"] * len(names)
+    assert [row.state for row in rows] == ["there already"] * len(chosen)
+    assert [row.images for row in rows if row.benchmark.startswith("qa/")] == [1] * len([*tmp_path.glob("qa/*.tsv")])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["refcoco/lmms-lab", "odinw/Raccoon/kcz358", "vision-r1-data", "qa/ai2d"])
+def test_a_check_of_a_table_with_pictures_writes_nothing(tmp_path, name):
+    lay_out(tmp_path, find(name))
+    before = sorted(tmp_path.rglob("*"))
+    (row,) = [row for row in prepare([name], tmp_path, check=True) if row.benchmark == name]
+    assert (row.state, row.error) == ("there already", None)
+    assert sorted(tmp_path.rglob("*")) == before
+    (row,) = [row for row in prepare([name], tmp_path) if row.benchmark == name]
+    assert row.state == "there already"
+    assert len(list(tmp_path.rglob("*.images/*.jpg"))) == 1
 
 
 def asked(name, protocol, root):

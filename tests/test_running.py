@@ -440,3 +440,23 @@ def test_points_stand_in_columns_of_their_own(tmp_path, monkeypatch):
     assert result.primary.value == 1.0
     assert result.key.column == ("demo/rec", "val[:5]", "standard", "points")
     assert result.values.boxes == 5
+
+
+def test_braces_in_the_data_are_no_placeholders(tmp_path):
+    names = ["{list}", "a {label}", "{width} px"]
+    gold = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+        "categories": [{"id": place, "name": name} for place, name in enumerate(names, 1)],
+    }
+    (tmp_path / "gold.json").write_text(json.dumps(gold))
+    (tmp_path / "b.toml").write_text(
+        'name = "b"\ntask = "detect"\nreader = "coco"\n[splits.val]\nannotations = ["gold.json"]\n'
+    )
+    for protocol, shown in (("standard", ", ".join(names)), ("vlm-r1", repr(names)), ("qwen2.5", names[0])):
+        row = next(
+            iter(
+                vr1bench.questions(str(tmp_path / "b.toml"), family="qwen2.5-vl", protocol=protocol, data_dir=tmp_path)
+            )
+        )
+        assert shown in row["text"], protocol

@@ -1,6 +1,7 @@
 """`vr1bench show`: what a person must know of a benchmark; and the papers' rows that ship."""
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -47,7 +48,7 @@ def test_a_benchmark_shows_all_that_is_known():
 @pytest.mark.parametrize(
     ("name", "field", "values"),
     [
-        ("odinw/vector", "query", {"vision-r1": "positive", "qwen2.5": "one", "standard": "all"}),
+        ("odinw/vector", "query", {"vision-r1": "positive (oracle)", "qwen2.5": "one", "standard": "all"}),
         ("coco", "query", {"vision-r1": "all"}),
         ("coco", "ids", {"vision-r1": "as-shipped", "standard": "fixed"}),
         ("lisa", "match", {"vlm-r1": ">", "standard": ">="}),
@@ -57,7 +58,7 @@ def test_a_benchmark_shows_all_that_is_known():
 def test_protocols_stand_side_by_side_as_they_are_on_the_benchmark(name, field, values):
     lines = describe(name).splitlines()
     header = next(line.split() for line in lines if line.split()[:1] == ["standard"])
-    row = next(line.split() for line in lines if line.split()[:1] == [field])
+    row = next(re.split(r" {2,}", line) for line in lines if line.split()[:1] == [field])
     shown = dict(zip(header, row[1:], strict=True))
     assert {rule: shown[rule] for rule in values} == values
 
@@ -74,6 +75,34 @@ def test_questions_are_the_ones_asked_there():
     assert "griffon       Examine the image" in describe("coco")
     assert "vlm-r1-direct   {problem} Please provide" in describe("refcocog")
     assert "standard        the family's own words" in describe("coco")
+
+
+def test_questions_keep_their_lines_and_their_distance():
+    lines = describe("qa/gqa").splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("vision-r1 answer ")))
+    name, words = re.split(r" {2,}", lines[start])
+    assert (name, words) == ("vision-r1 answer", "{question}")
+    assert lines[start + 1] == " " * lines[start].index(words) + "Answer the question using a single word or phrase."
+    asked = r"\nvision-r1 choose {2,}Question: \{question}\n +Options:\n +\{options}Please"
+    assert re.search(asked, describe("qa/ai2d"))
+
+
+def test_an_oracle_is_called_one():
+    told = " ".join(describe("odinw/Raccoon").split())
+    assert "oracle under vision-r1 (query = positive): only classes that the gold holds are asked" in told
+    assert "oracle under vision-r1 on 13 of 13 (query = positive)" in describe("odinw")
+    assert "oracle under vision-r1 on 17 of 22 (query = positive)" in describe("paper-vision-r1")
+    for name in ("coco", "refcoco", "qa/gqa", "ovdeval", "refcoco-val"):
+        assert "oracle" not in describe(name), name
+
+
+def test_licences_are_said_where_they_are_known():
+    for name in ("coco", *suites()["ovdeval"], *suites()["d3"], "lisa/reasonseg", "odinw/ChessPieces"):
+        assert find(name).source.licence, name
+    for name in benchmarks():
+        if name.startswith("odinw/") and not name.endswith("/kcz358"):
+            assert find(name).source.licence in {"Public Domain", "stated in README.roboflow.txt or README.dataset.txt "
+                                                 "inside the archive"}, name  # fmt: skip
 
 
 def test_a_suite_shows_its_members_what_they_share_and_its_mean():

@@ -1,5 +1,6 @@
 """What the package promises to those who import it."""
 
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import vr1bench
+from vr1bench.benchmark import suite
+from vr1bench.protocol import protocols
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "vllm", "transformers", "pandas", "scipy", "pycocotools")
@@ -70,3 +73,30 @@ def test_the_wheel_holds_what_runs(tmp_path):
         "vr1bench/py.typed",
     ):
         assert needed in names, needed
+
+
+def examples():
+    """Every command of the README and of the pages in docs/, as words."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line.strip() for page in pages for line in page.read_text().replace("\\\n", " ").splitlines()]
+    found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vr1bench ")]
+    return [words[: words.index("<")] if "<" in words else words[: words.index(">")] if ">" in words else words
+            for words in found]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", examples(), ids=" ".join)
+def test_the_examples_are_understood(words):
+    from typer.main import get_command
+
+    from vr1bench.arguments import normalised
+    from vr1bench.cli import app
+
+    group = get_command(app)
+    name, command, rest = group.resolve_command(group.make_context("vr1bench", [words[0]]), normalised(words))
+    assert command.make_context(name, rest).params
+
+
+def test_every_protocol_asks_the_whole_demo_suite(tmp_path):
+    for protocol in protocols():
+        results = vr1bench.run("demo", suite="demo", engine="oracle", protocol=protocol, output=tmp_path, limit=3)
+        assert len(results) == len(suite("demo"))

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self, cast
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model
 
 from vr1bench.definitions import SHIPPED, read_toml, validated
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers import READERS, Dataset, Files
+from vr1bench.readers import READERS, TASKS, Dataset, Files, text_of
 from vr1bench.registry import unknown
 from vr1bench.types import FrozenModel, Task
 
@@ -30,13 +31,17 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "refer": ("Acc@0.5", "Acc@0.75", "mean IoU"),
     "qa": ("accuracy", "relaxed accuracy"),  # the second where it is the primary one, and then of each kind as well
 }
+"""What a result of each task holds; the first is its primary metric unless the definition names another."""
 NMS_METRICS = ("NMS-AP", "NMS-AP50", "NMS-AP75", "NMS-AP best", "NMS-AP worst")
 """What a detection benchmark holds besides where NMS-AP is its primary metric."""
-"""What a result of each task holds; the first is its primary metric unless the definition names another."""
 
 
 ORDER_FREE = {"AP": "AP_tie", "AP50": "AP50_tie"}
 """The companion of a metric that the order of images moves where scores tie; the others are their own."""
+
+
+READINGS = frozenset({"coco-filtered", "d3"})
+"""Suites whose members are readings, or parts and the whole, of one thing: nobody means their mean."""
 
 
 class Split(FrozenModel):
@@ -44,13 +49,14 @@ class Split(FrozenModel):
 
     Attributes:
         annotations: Paths of the annotation file (ReasonSeg: folder), as people hold it; the first that exists is read.
-        images: The image folder, relative to the annotation file's folder.
+        images: The image folder, relative to the annotation file's folder; of several the first that holds the split's
+            first picture is read, for people keep the same pictures in several places.
         samples: Expected number of samples; 0 where nobody published it.
         options: What the reader must be told and never guesses, such as `boxes = "xywh"`; its docstring lists them.
     """
 
     annotations: tuple[str, ...] = Field(min_length=1)
-    images: str = "."
+    images: str | Annotated[tuple[str, ...], Field(min_length=1)] = "."
     samples: int = 0
     options: dict[str, str | int] = Field(default_factory=dict[str, str | int])
 
@@ -58,6 +64,15 @@ class Split(FrozenModel):
     def _told(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without options that nobody gave: fingerprints of splits that have none stay what they were."""
         return {name: value for name, value in plain(self).items() if name != "options" or value}
+
+    def found(self, root: Path) -> Path | None:
+        """The annotation file that is read, under a data folder; None where there is none."""
+        return next((path for name in self.annotations if (path := root / name).exists()), None)
+
+    def folders(self, annotations: Path) -> tuple[Path, ...]:
+        """Where the pictures of an annotation file may lie."""
+        names = (self.images,) if isinstance(self.images, str) else self.images
+        return tuple(annotations.parent / name for name in names)
 
 
 def _below(path: str) -> str:
@@ -79,7 +94,8 @@ class SourceFile(FrozenModel):
         file: its path in the source's hub repository.
         unpack: The folder that the archive is unpacked into, under the data folder; or
         path: where the file itself goes.
-        gives: What it brings, under the data folder: where somebody has put that, the file is not fetched.
+        gives: What it brings, under the data folder: where somebody has put that, the file is not fetched. Several
+            are the places where the same data serves the benchmark as well.
         bytes: Its size; 0 where nobody published it.
         sha256: Its checksum, else
         md5: the older one; where both are "", the first sight is recorded in `vr1bench.lock`.
@@ -89,7 +105,7 @@ class SourceFile(FrozenModel):
     file: Below = ""
     unpack: Below = ""
     path: Below = ""
-    gives: Below = ""
+    gives: Below | tuple[Below, ...] = ""
     bytes: int = Field(default=0, ge=0)
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     md5: str = Field(default="", pattern=r"^([0-9a-f]{32})?$")
@@ -149,8 +165,13 @@ class Benchmark(FrozenModel):
     generated: bool = False
     quirks: tuple[str, ...] = Field(default=(), exclude=True)
 
-    def load(self, split: str, data_dir: Path | None) -> Dataset:
+    def load(self, split: str, data_dir: Path | None, *, lay_out: bool = True) -> Dataset:
         """Reads a split.
+
+        Args:
+            split: One of `splits`.
+            data_dir: Folder that holds the data sets; None takes `default_data_dir`.
+            lay_out: Whether pictures inside a table are written out as files, which engines need.
 
         Raises:
             Vr1benchError: The split is unknown, its files are missing, or the reader refuses them.
@@ -159,13 +180,14 @@ class Benchmark(FrozenModel):
             raise unknown(f"split of {self.name}", split, self.splits)
         root = self._generate() if self.generated else (data_dir or default_data_dir())
         where = self.splits[split]
-        for candidate in where.annotations:
-            path = root / candidate
-            if path.exists():
-                data = READERS[self.reader](Files(path, path.parent / where.images, where.options))
-                if where.samples and len(data) != where.samples:
-                    data.warnings[f"samples where {where.samples} were published"] = len(data)
-                return data
+        path = where.found(root)
+        if path is not None:
+            folders = where.folders(path)
+            there = next((folder for folder in folders if folder.is_dir()), folders[0])
+            data = _at_its_pictures(READERS[self.reader](Files(path, there, where.options, lay_out)), folders)
+            if where.samples and len(data) != where.samples:
+                data.warnings[f"samples where {where.samples} were published"] = len(data)
+            return data
         bring = f"bring the data with `vr1bench prepare {self.name}`" if self.source.files else "put the data there"
         raise Vr1benchError(
             f"{self.name}: the annotations of split {split!r} are missing; expected {root / where.annotations[0]}; "
@@ -184,6 +206,14 @@ class Benchmark(FrozenModel):
             root.parent.mkdir(parents=True, exist_ok=True)
             write_demo(root)
         return root
+
+
+def _at_its_pictures(data: Dataset, folders: Sequence[Path]) -> Dataset:
+    """With the folder that holds the first picture, where several might and the table holds none itself."""
+    if len(folders) == 1 or data.folder not in folders or not len(data):
+        return data
+    name = text_of(data.names[0])
+    return replace(data, folder=next((folder for folder in folders if (folder / name).exists()), data.folder))
 
 
 def cache_dir() -> Path:
@@ -276,6 +306,11 @@ def _load(path: Path) -> Benchmark:
         raise Vr1benchError(f"{path}: split {benchmark.split!r} is not among its splits: {', '.join(benchmark.splits)}")
     if benchmark.name.split("/")[0] == "runs":
         raise Vr1benchError(f"{path}: the name {benchmark.name!r} is taken: runs/ holds run folders; choose another")
+    if benchmark.task not in (fitting := TASKS.get(benchmark.reader, (benchmark.task,))):
+        raise Vr1benchError(
+            f"{path}: the reader {benchmark.reader!r} gives samples of the task {' or '.join(fitting)}, not "
+            f"{benchmark.task}; mend `task`, or name the reader of the file's format"
+        )
     primary = benchmark.primary or METRICS[benchmark.task][0]
     known = METRICS[benchmark.task] + (NMS_METRICS if benchmark.task == "detect" else ())
     if primary not in known:

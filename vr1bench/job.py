@@ -183,21 +183,22 @@ class Job:
         """
         words = self.question
         if self.benchmark.task == "qa":  # words for boxes have no place here: the family wraps nothing
-            return [self._request(sample, (), _asked(words, sample))]
+            lines = "".join(f"{letter}. {choice}\n" for letter, choice in options(sample.choices).items())
+            return [self._request(sample, (), filled(words, question=sample.problem, options=lines))]
+        fed = self._fed_size(sample.width, sample.height) or (sample.width, sample.height)
+        words = self.family.wrap(words, fed)
         if self.benchmark.task == "refer":
             asked: list[tuple[str, ...]] = [sample.queries]
             problem = sample.problem or f"{PROBLEM_PREFIX}{sample.queries[0]}."  # as VLM-R1's rows have it
-            texts = [words.replace("{phrase}", sample.queries[0]).replace("{problem}", problem)]
+            texts = [filled(words, phrase=sample.queries[0], problem=problem)]
         elif self.protocol.query == "all":
             asked = [sample.queries]
-            listed = words.replace("{list}", repr(list(sample.queries)))
-            texts = [listed.replace("{labels}", self._separator.join(sample.queries))]
+            texts = [filled(words, labels=self._separator.join(sample.queries), list=repr(list(sample.queries)))]
         else:
             present = set(sample.gold.labels.tolist())
             asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
-            texts = [words.replace("{label}", query) for (query,) in asked]
-        fed = self._fed_size(sample.width, sample.height) or (sample.width, sample.height)
-        return [self._request(sample, q, self.family.wrap(text, fed)) for q, text in zip(asked, texts, strict=True)]
+            texts = [filled(words, label=query) for (query,) in asked]
+        return [self._request(sample, queries, text) for queries, text in zip(asked, texts, strict=True)]
 
     def pending(self, journal: Journal) -> Iterator[Request]:
         """Requests without a good record, lazily, in the order of the samples."""
@@ -355,10 +356,6 @@ def _merged_points(parts: Sequence[Points]) -> Points | None:
     return Points(*(np.concatenate(column) for column in columns))
 
 
-def _asked(words: str, sample: Sample) -> str:
-    """A question of the data set in the protocol's words; its own braces are left alone."""
-    said = {
-        "{question}": sample.problem,
-        "{options}": "".join(f"{letter}. {choice}\n" for letter, choice in options(sample.choices).items()),
-    }
-    return re.sub(r"\{question\}|\{options\}", lambda place: said[place[0]], words)
+def filled(words: str, **said: str) -> str:
+    """Words with the placeholders `{name}` filled in, all at once: braces in what is filled in are left alone."""
+    return re.sub(r"\{(" + "|".join(said) + r")\}", lambda place: said[place[1]], words)

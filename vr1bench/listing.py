@@ -9,7 +9,7 @@ from tabulate import tabulate
 from vr1bench.benchmark import Benchmark, benchmarks, suites
 from vr1bench.engines import ENGINES
 from vr1bench.families import FAMILIES, Family
-from vr1bench.protocol import protocols
+from vr1bench.protocol import Protocol, protocols
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], width: int = 100) -> str:
@@ -34,7 +34,14 @@ def _home(one: Benchmark) -> str:
 
 
 def _protocols() -> str:
-    return _table("protocols", [[p.name, f"{p.query} class(es) a prompt", p.about] for p in protocols().values()], 80)
+    return _table("protocols", [[p.name, _asking(p), p.about] for p in protocols().values()], 80)
+
+
+def _asking(rule: Protocol) -> str:
+    """How many classes a prompt asks for, and where that is another number."""
+    words = {"all": "all classes a prompt", "one": "one class a prompt", "positive": "only the gold's: an oracle"}
+    elsewhere = [f"{pattern}: {words[fields['query']]}" for pattern, fields in rule.on.items() if "query" in fields]
+    return "; ".join([words[rule.query], *elsewhere])
 
 
 def _families() -> str:

@@ -65,9 +65,10 @@ def prepare(
     """Brings the data of benchmarks, once where several share a file; the Python twin of `vr1bench prepare`.
 
     Args:
-        names: Suites, benchmarks, or TOML paths.
+        names: Suites, benchmarks, or TOML paths; also several joined by commas.
         data_dir: Folder that holds the data sets; None takes `$VR1BENCH_DATA` or `./data`.
-        check: Only look at what is there: no network, nothing written.
+        check: Only look at what is there: no network, and nothing written to the data folder, not even the pictures
+            that lie inside a table.
         keep_archives: Leave fetched archives in the downloads folder, and check them again later.
         progress: Say on stderr what is done.
         wait: Called with seconds between attempts to reach a host.
@@ -83,7 +84,7 @@ def prepare(
     root = (Path(data_dir).expanduser() if data_dir else default_data_dir()).resolve()
     console = Console(progress)
     if check:
-        work = _Work(root, read_lock(root), console, wait, keep_archives)
+        work = _Work(root, read_lock(root), console, wait, keep_archives, lay_out=False)
         return [work.checked(one) for one in chosen]
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,7 @@ class _Work:
     console: Console
     wait: Callable[[float], object]
     keep: bool
+    lay_out: bool = True
     _needed: dict[str, list[Remote]] = field(default_factory=dict[str, list[Remote]])
 
     def bring(self, chosen: Sequence[Benchmark]) -> list[Prepared]:
@@ -132,6 +134,8 @@ class _Work:
                 files += [] if file in files else [file]
         failed: dict[Remote, Vr1benchError] = {}
         for remote, files in todo.items():
+            if remote.address not in self.lock.files and all(self._is_there(remote, file) for file in files):
+                continue  # another one brought the same, as COCO's train2014 comes from two hosts
             try:
                 self._fetch(remote, files)
             except DiskError:
@@ -149,20 +153,30 @@ class _Work:
         """What is there of a benchmark, split by split; missing data is an error in the row."""
         row = Prepared(one.name, one.split)
         try:
-            for split in sorted(one.splits, key=lambda name: name != one.split):  # its own first
-                data = self._load(one, split, row)
-                if data is not None:
-                    self._judge(one, split, data, row)
-                elif split == one.split:
-                    break
+            data = self._load(one, one.split, row)
+            if data is None:
+                return row
+            self._judge(one, one.split, data, row)
         except ImageError as error:  # readers that take sizes from the images find out that one is missing
             row.error = IncompleteError(f"{one.name}: {error}; {BRING}")
         except Vr1benchError as error:
             row.state, row.error = "refused", error
             return row
+        for split in one.splits:
+            if split != one.split:
+                self._note(one, split, row)
         if row.error is None:
             row.state = "generated" if one.generated else "there already"
         return row
+
+    def _note(self, one: Benchmark, split: str, row: Prepared) -> None:
+        """What is odd about a split that is not the default one: never an error, for the benchmark runs without it."""
+        try:
+            data = self._load(one, split, row)
+            if data is not None:
+                self._judge(one, split, data, row)
+        except Vr1benchError as error:
+            row.notes.append(f"split {split}: {error}")
 
     def checked(self, one: Benchmark) -> Prepared:
         """`--check`: also what the lock says of archives that were kept, and of files that were unpacked."""
@@ -182,9 +196,9 @@ class _Work:
 
     def _load(self, one: Benchmark, split: str, row: Prepared) -> Dataset | None:
         """A split's samples; None where its annotations are not there."""
-        found = one.generated or any((self.root / path).exists() for path in one.splits[split].annotations)
-        if found:
-            return one.load(split, self.root)
+        if one.generated or one.splits[split].found(self.root):
+            # a generated set lies in the cache, and is whole only with its pictures
+            return one.load(split, self.root, lay_out=self.lay_out or one.generated)
         if split == one.split:
             row.error = IncompleteError(
                 f"{one.name}: the annotations of split {split!r} are not in {self.root}; expected "
@@ -196,7 +210,9 @@ class _Work:
 
     def _judge(self, one: Benchmark, split: str, data: Dataset, row: Prepared) -> None:
         names = {text_of(name) for name in np.unique(data.names) if name}
-        lost = sorted(name for name in names if not (data.folder / name).exists())
+        here = one.splits[split].found(self.root)
+        inside = not self.lay_out and here is not None and data.folder not in one.splits[split].folders(here)
+        lost = [] if inside else sorted(name for name in names if not (data.folder / name).exists())
         said = f"{len(lost)} of {len(names)} images are not in {data.folder}, such as {lost[0]!r}" if lost else ""
         if split == one.split:
             row.samples, row.images = len(data), len(names)
@@ -239,7 +255,8 @@ class _Work:
     def _is_there(self, remote: Remote, file: SourceFile) -> bool:
         seen = self.lock.files.get(remote.address)
         if seen is None or (file.unpack or file.path) not in seen.placed:
-            return bool(file.gives) and (self.root / file.gives).exists()
+            gives = (file.gives,) if isinstance(file.gives, str) else file.gives
+            return any((self.root / place).exists() for place in gives if place)
         return not self._losses(file, seen)
 
     def _losses(self, file: SourceFile, seen: Seen) -> list[str]:
@@ -359,5 +376,8 @@ def _files(source: Source) -> list[tuple[Remote, SourceFile]]:
 
 
 def _chosen(names: Sequence[str]) -> list[Benchmark]:
-    found = [one for name in names for one in ([find(name)] if name.endswith(".toml") else suite(name))]
+    parts = [part.strip() for name in names for part in ([name] if Path(name).is_file() else name.split(","))]
+    found = [one for name in parts if name for one in ([find(name)] if name.endswith(".toml") else suite(name))]
+    if not found:
+        raise Vr1benchError("expected suites or benchmarks to prepare, got none; see `vr1bench list`")
     return list({one.name: one for one in found}.values())

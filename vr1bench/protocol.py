@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -123,7 +124,24 @@ class Protocol(FrozenModel):
 def protocols() -> Mapping[str, Protocol]:
     """All shipped protocols by name."""
     path = SHIPPED / "_protocols.toml"
-    return {name: validated(Protocol, {"name": name, **values}, str(path)) for name, values in read_toml(path).items()}
+    found = {name: validated(Protocol, {"name": name, **values}, str(path)) for name, values in read_toml(path).items()}
+    return {name: _with_questions(one, found["standard"]) for name, one in found.items()}
+
+
+def _with_questions(one: Protocol, standard: Protocol) -> Protocol:
+    """With the standard's words for questions of data sets where it has none: no paper here has others."""
+    words = one.questions
+    missing = {kind: getattr(standard.questions, kind) for kind in KINDS["qa"] if not getattr(words, kind)}
+    return one.model_copy(update={"questions": words.model_copy(update=missing)})
+
+
+def is_oracle(name: str, benchmark: str) -> bool:
+    """Whether a protocol, by a result's name for it, tells the model which classes the gold holds."""
+    base = name.partition("[")[0]
+    told = re.search(r"[\[,]query=(\w+)", name)
+    if told:
+        return told[1] == "positive"
+    return base in protocols() and protocols()[base].at(benchmark).query == "positive"
 
 
 def protocol(name: str, changes: Mapping[str, Any], benchmark: str) -> Protocol:

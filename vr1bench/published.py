@@ -39,7 +39,8 @@ class Published(FrozenModel):
         variant: How it was trained or set; "" as it came.
         benchmark: A benchmark, or a suite, whose mean it is.
         split: "" where the paper names none.
-        metric: The paper's measure, in our name for it.
+        metric: The paper's measure, in our name for it; `GP@0.5` and `GR@0.5` are VLM-R1's greedy precision and recall,
+            whose code is unreleased.
         value: In percent, with the paper's digits.
         protocol: A protocol's name, or words that are none: it then belongs to no column.
         scores: Where box scores come from: `constant`, the model's `own`, or "" for unknown or none.

@@ -18,6 +18,8 @@ WIDTH = 120
 MEMBER = ("member", "task", "primary", "split", "samples", "quirks")
 ABREAST = 6
 """Protocols that fit side by side."""
+ORACLE = "positive (oracle)"
+"""The query that asks only for classes that the gold holds, as it is shown."""
 ASKED = ("min_pixels", "max_pixels", "max_tokens", "shuffle", "first")
 JUDGED: dict[Task, tuple[str, ...]] = {
     "detect": ("query", "duplicates", "unknown", "scores", "ids", "max_detections", "nms_ties"),
@@ -62,9 +64,11 @@ def _suite(name: str) -> str:
         for one in members
     ]
     common = [quirk for quirk in members[0].quirks if all(quirk in one.quirks for one in members)]
+    told = {rule.name: sum(_is_oracle(rule, one) for one in members) for rule in protocols().values()}
     parts = [
         f"{name}: a suite of {len(members)}; `vr1bench show {members[0].name}` says all of one",
         tabulate(rows, headers=MEMBER, tablefmt="simple", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 2),
+        _oracle(f"{rule} on {count} of {len(members)}" for rule, count in told.items() if count),
         _listed("known quirks and warnings that its members share", common),
         _published(name),
     ]
@@ -91,9 +95,29 @@ def _counted(one: Benchmark) -> str:
 
 def _protocols(one: Benchmark) -> str:
     rules = [rule.at(one.name) for rule in protocols().values() if one.task != "qa" or _asks_questions(rule)]
-    return "protocols\n" + "\n\n".join(
+    tables = [
         _side_by_side(rules[start : start + ABREAST], (*JUDGED.get(one.task, ()), *ASKED))
         for start in range(0, len(rules), ABREAST)
+    ]
+    told = _oracle(rule.name for rule in rules if _is_oracle(rule, one))
+    return "protocols\n" + "\n\n".join([*tables, told] if told else tables)
+
+
+def _is_oracle(rule: Protocol, one: Benchmark) -> bool:
+    """Whether a protocol tells the model which classes a picture of the benchmark holds."""
+    return one.task == "detect" and rule.at(one.name).query == "positive"
+
+
+def _oracle(names: Iterable[str]) -> str:
+    """What to know of protocols that are oracles; "" where there are none."""
+    told = " and ".join(names)
+    if not told:
+        return ""
+    return textwrap.fill(
+        f"oracle under {told} (query = positive): only classes that the gold holds are asked, which tells "
+        "the model what is there; such numbers do not compare with those of protocols that ask for every class",
+        WIDTH,
+        break_on_hyphens=False,
     )
 
 
@@ -108,11 +132,11 @@ def _side_by_side(rules: Sequence[Protocol], fields: Sequence[str]) -> str:
 
 
 def _value(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else ORACLE if value == "positive" else str(value)
 
 
 def _words(one: Benchmark) -> str:
-    """What each protocol asks; most leave the words to the family."""
+    """What each protocol asks, its line breaks kept; most leave the words to the family."""
     rows: list[list[str]] = []
     for name, general in protocols().items():
         rule = general.at(one.name)
@@ -126,7 +150,7 @@ def _words(one: Benchmark) -> str:
             [f"  {family}", getattr(words, key)] for family, words in rule.by_family.items() if getattr(words, key)
         ]
     return "questions (`vr1bench list protocols` says what each protocol reproduces, and what it cannot)\n" + _plain(
-        rows, 16
+        rows, max(16, *(len(name) + 2 for name, _ in rows))
     )
 
 
@@ -169,15 +193,16 @@ def _published(name: str) -> str:
 
 
 def _plain(rows: Sequence[Sequence[str]], first: int) -> str:
-    """Names and wrapped texts in two columns; a word that is too long for its line stays whole."""
+    """Names and texts in two columns; lines that are too long are wrapped, a word that is too long stays whole."""
     return "\n".join(
         textwrap.fill(
-            text,
+            line,
             WIDTH,
-            initial_indent=f"{name:{first}}",
+            initial_indent=" " * first if place else f"{name:{first}}",
             subsequent_indent=" " * first,
             break_long_words=False,
             break_on_hyphens=False,
         )
         for name, text in rows
+        for place, line in enumerate(text.rstrip().split("\n"))
     )

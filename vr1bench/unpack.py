@@ -24,11 +24,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from vr1bench.errors import Vr1benchError
+from vr1bench.readers.files import HEAD, is_web_page
 
 CHUNK = 2**20
-HEAD = 512
-"""Bytes that are looked at to tell a web page."""
-
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
     RuntimeError, ValueError,
@@ -40,9 +38,6 @@ _EXTENSIONS = frozenset(
 """Types of tar members that say more about the next one."""
 _LAYOUT = frozenset({errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ})
 """Failures to write that the names in the archive cause, not the disk."""
-
-
-_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.{0,200}?-->\s*)?<(!doctype\s+html|html|head)\b", re.I | re.S)
 
 
 class DiskError(Vr1benchError):
@@ -73,11 +68,6 @@ class _Member:
     folder: bool
     wrong: str
     read: Callable[[], IO[bytes] | None]
-
-
-def is_web_page(head: bytes) -> bool:
-    """Whether a file begins like an HTML page: what a host sends instead of a file that moved or needs a login."""
-    return _WEB_PAGE.match(head) is not None
 
 
 class _Header(tarfile.TarInfo):

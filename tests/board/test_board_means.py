@@ -58,15 +58,15 @@ def test_the_mean_over_ovdeval_weighs_its_aspects_alike():
     assert (found.low, found.high) == pytest.approx((found.value - width, found.value + width))
     # Asked for, the suite shows its aspects of several files, then the files.
     assert headings(results, suite="ovdeval") == [
-        "ovdeval mean of 5 aspects", "ovdeval object mean of 3", "ovdeval attribute mean of 2",
+        "ovdeval mean of 5 aspects", "ovdeval proper noun mean of 3", "ovdeval attribute mean of 2",
         *(f"ovdeval/{name} test" for name in files),
     ]  # fmt: skip
-    aspects = [cell(results, f"ovdeval {name}", suite="ovdeval").metric.value for name in ("object", "attribute")]
+    aspects = [cell(results, f"ovdeval {name}", suite="ovdeval").metric.value for name in ("proper noun", "attribute")]
     assert aspects == pytest.approx([(0.550 + 0.346 + 0.479) / 3, 0.071])
     # Without one file there is no overall mean; a whole aspect still has its own.
     assert sorted(headings(results[:-1])) == sorted(f"ovdeval/{name} test" for name in files[:-1])
     assert headings(results[:-1], suite="ovdeval") == [
-        "ovdeval object mean of 3", *(f"ovdeval/{name} test" for name in files[:3]),
+        "ovdeval proper noun mean of 3", *(f"ovdeval/{name} test" for name in files[:3]),
         "ovdeval attribute mean of 2", *(f"ovdeval/{name} test" for name in files[3:-1]),
     ]  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_suites_of_several_metrics_have_no_mean_but_those_within_do():
     assert len({one.values.primary for one in results}) > 1
     found = [name for name in headings(results, suite="paper-vlm-r1") if "mean of" in name]
     assert found == [
-        "refcoco-val mean of 3", "ovdeval mean of 5 aspects", "ovdeval object mean of 3", "ovdeval attribute mean of 2",
+        "refcoco-val mean of 3", "ovdeval mean of 5 aspects", "ovdeval proper noun mean of 3", "ovdeval attribute mean of 2",
     ]  # fmt: skip
 
 

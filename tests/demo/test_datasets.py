@@ -190,9 +190,10 @@ def test_reasonseg_has_polygons_and_two_encodings(root: Path) -> None:
 
 
 def test_qa_is_a_vlmevalkit_table_of_true_answers(root: Path) -> None:
-    csv.field_size_limit(10**7)
+    limit = csv.field_size_limit(10**7)
     with (root / "qa/Demo_QA.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
+    csv.field_size_limit(limit)
     assert [row["index"] for row in rows] == [str(number) for number in range(COUNT)]
     for row in rows:
         options = [row[letter] for letter in "ABCD"]

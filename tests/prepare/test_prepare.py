@@ -1,17 +1,20 @@
 """Bringing data: a host that breaks off, lies and replaces files."""
 
+import base64
 import fcntl
 import hashlib
 import io
+import json
 import os
 import resource
 import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from prepare.host import PAGE, drop, lock_of, no_wait, one, refuse
 
-from vr1bench.benchmark import benchmarks, find
+from vr1bench.benchmark import benchmarks, find, suite
 from vr1bench.definitions import read_toml
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.prepare import failure, prepare
@@ -227,6 +230,24 @@ def test_a_shared_archive_is_fetched_once(define, root, host):
     assert len(host.asked) == 1
 
 
+def test_what_another_archive_brings_is_not_fetched_again(define, root, host, packed):
+    """As COCO's train2014, which two hosts have in two folders: the second serves where the first is there."""
+    mirror = f'[[source.files]]\nurl = "{host.url}/mirror.zip"\nunpack = "sets"\n' + (
+        'gives = ["sets/elsewhere", "sets/small/images"]\n'
+    )
+    host.files["/mirror.zip"] = packed
+    rows = prepare([define("first"), define("second", source=mirror)], root, wait=no_wait)
+    assert [row.state for row in rows] == ["prepared"] * 2
+    assert [path for _, path, _ in host.asked] == ["/small.zip"]
+
+
+def test_where_the_first_archive_fails_the_second_is_fetched(define, root, host, packed):
+    mirror = f'[[source.files]]\nurl = "{host.url}/mirror.zip"\nunpack = "sets"\ngives = "sets/small/images"\n'
+    host.files["/mirror.zip"] = host.files.pop("/small.zip")
+    rows = prepare([define("first"), define("second", source=mirror)], root, wait=no_wait)
+    assert [row.state for row in rows] == ["prepared"] * 2
+
+
 def test_one_failure_stops_no_other(define, root, host, capsys):
     bad = define("bad", source=f'[[source.files]]\nurl = "{host.url}/gone.zip"\nunpack = "sets"\n')
     other = Path(bad).read_text().replace("sets/small", "sets/other")
@@ -273,6 +294,49 @@ def test_another_number_of_samples_is_a_warning(define, root):
     assert row.notes == ["split val holds 3 samples where 4 were published", "split test is not there"]
 
 
+@pytest.mark.parametrize("damage", [b"<!DOCTYPE html>", b"", b'{"images": 3}'])
+@pytest.mark.parametrize("check", [True, False])
+def test_another_split_that_is_damaged_is_a_warning(define, root, host, damage, check):
+    """The benchmark runs on its default split without it."""
+    definition = define(split='[splits.train]\nannotations = ["sets/small/train.json"]\n')
+    one(definition, root)
+    (root / "sets/small/train.json").write_bytes(damage)
+    row = one(definition, root, check=check)
+    assert (row.state, row.error, row.samples) == ("there already", None, 3)
+    assert len(row.notes) == 1
+    assert row.notes[0].startswith(f"split train: {root / 'sets/small/train.json'}")
+    assert len(host.asked) == 1
+
+
+def test_another_split_that_changes_is_a_warning(define, root):
+    definition = define(split='[splits.train]\nannotations = ["sets/small/train.json"]\nimages = "images"\n')
+    one(definition, root)
+    gold = (root / "sets/small/gold.json").read_bytes()
+    for more in (b"", b" "):
+        (root / "sets/small/train.json").write_bytes(gold + more)
+        row = one(definition, root)
+    assert (row.state, row.error) == ("there already", None)
+    assert "train.json changed" in row.notes[0]
+
+
+def test_another_split_without_a_picture_is_a_warning(tmp_path):
+    """ReasonSeg's sizes are read from its pictures."""
+    for split in ("test", "train"):
+        for n in range(2):
+            place = tmp_path / f"reason_seg/ReasonSeg/{split}/{n}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shape = {"label": "target", "points": [[0, 0], [5, 0], [5, 5]]}
+            place.with_suffix(".json").write_text(json.dumps({"text": ["x"], "is_sentence": True, "shapes": [shape]}))
+            Image.new("RGB", (8, 8)).save(place.with_suffix(".jpg"))
+    (tmp_path / "reason_seg/ReasonSeg/train/1.jpg").unlink()
+    (row,) = prepare(["lisa/reasonseg"], tmp_path, check=True)
+    assert (row.state, row.error, row.samples) == ("there already", None, 2)
+    assert any(note.startswith("split train: ") and "1.jpg" in note for note in row.notes)
+    (tmp_path / "reason_seg/ReasonSeg/test/1.jpg").unlink()
+    (row,) = prepare(["lisa/reasonseg"], tmp_path, check=True)
+    assert (row.state, row.error.exit_code) == ("missing", 1)
+
+
 def test_an_archive_with_another_layout_is_told(define, root, host):
     definition = define()
     text = Path(definition).read_text().replace("sets/small/gold.json", "sets/tiny/gold.json")
@@ -314,6 +378,43 @@ def test_check_needs_no_network_and_writes_nothing(define, root, host):
     assert row.notes == [f"{root / 'sets/small/images'} holds 2 files; 3 were unpacked there"]
     assert len(host.asked) == asked
     assert one(define(), root).state == "prepared"
+
+
+def quiz(root):
+    """Writes a table with its picture inside."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    inside = base64.b64encode(file.getvalue()).decode()
+    (root / "qa").mkdir(parents=True)
+    (root / "qa/GQA_TestDev_Balanced.tsv").write_text(
+        f"index\timage\tquestion\tanswer\n1\t{inside}\tIs it?\tyes\n2\t1\tIs it not?\tno\n"
+    )
+
+
+def test_a_check_lays_out_no_pictures(root):
+    quiz(root)
+    (row,) = prepare(["qa/gqa"], root, check=True)
+    assert (row.state, row.error, row.samples, row.images) == ("there already", None, 2, 1)
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["GQA_TestDev_Balanced.tsv"]
+    assert not (root / "qa/GQA_TestDev_Balanced.images").exists()
+    (row,) = prepare(["qa/gqa"], root)
+    assert (row.state, row.images) == ("there already", 1)
+    assert len([*(root / "qa/GQA_TestDev_Balanced.images").iterdir()]) == 1
+
+
+def test_a_check_sees_a_picture_that_is_none(root):
+    quiz(root)
+    table = root / "qa/GQA_TestDev_Balanced.tsv"
+    table.write_text(table.read_text().replace("\tiVBOR", "\tAAAAA"))
+    (row,) = prepare(["qa/gqa"], root, check=True)
+    assert "no picture" in str(row.error)
+
+
+def test_names_may_be_joined_by_commas(define, tmp_path):
+    rows = prepare(["coco,odinw", f"qa/gqa, {define()}"], tmp_path / "none", check=True)
+    assert [row.benchmark for row in rows] == ["coco", *(one.name for one in suite("odinw")), "qa/gqa", "small"]
+    with pytest.raises(Vr1benchError, match="expected suites or benchmarks to prepare, got none"):
+        prepare([" ,"], tmp_path / "none", check=True)
 
 
 @pytest.mark.parametrize("check", [True, False])

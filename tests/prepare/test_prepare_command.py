@@ -51,6 +51,12 @@ def test_the_command_refuses_with_words(define, root):
     assert done.stderr.splitlines()[-1].startswith("error: http://127.0.0.1")
 
 
+def test_the_command_takes_commas(root):
+    done = command("coco,odinw/Raccoon", "--check", "--data-dir", root)
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["coco", "odinw/Raccoon"]
+
+
 def test_ctrl_c_keeps_the_part(define, root, host, packed):
     stalled, go_on = threading.Event(), threading.Event()
 

@@ -1,5 +1,6 @@
 """The COCO reader takes real files as they are, and refuses what would make a wrong number."""
 
+import hashlib
 import json
 
 import pytest
@@ -77,9 +78,95 @@ def test_refused(coco_folder, change, words):
         read(path)
 
 
+HUGE = 1e308
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["annotations"][0].update(bbox=[HUGE, 0, HUGE, 1]),
+        lambda d: d["annotations"][0].update(bbox=[0, 0, HUGE, HUGE]),
+        lambda d: d["annotations"][0].update(bbox=[-HUGE, 0, 1, -HUGE]),
+    ],
+)
+def test_corners_and_areas_are_finite(coco_folder, change):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(Vr1benchError, match=r"annotations\[0\]: expected bbox .*, corners and area finite, got"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda d: d["images"][0].update(file_name="x" * 4097),
+            r"images\[0\]: .* at most 4096 bytes .*xxx\.\.\. \(4099",
+        ),
+        (lambda d: d["images"][0].update(file_name="a\nb.png"), r"images\[0\]: .*without control characters"),
+        (lambda d: d["categories"][1].update(name="x" * 20_001), r"categories\[0\]: expected a name of 1 to 20000"),
+        (lambda d: d["categories"][1].update(name=""), r"categories\[0\]: expected a name of 1 to 20000"),
+        (lambda d: d["categories"][1].update(name="dog\0"), r"categories\[0\]: .*without control characters"),
+        (
+            lambda d: d["categories"][1].update(id="x" * 4097),
+            r"categories by id\[0\]: expected an id of 1 to 4096 bytes",
+        ),
+    ],
+)
+def test_texts_that_cannot_be_names(coco_folder, change, words):
+    path = coco_folder / "gold.json"
+    data = json.loads(path.read_text())
+    change(data)
+    for row in data["annotations"]:
+        row["category_id"] = data["categories"][1]["id"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(Vr1benchError, match=words) as refusal:
+        read(path)
+    assert len(str(refusal.value)) < 1000
+
+
+def images(*ids, name="a.png"):
+    return [{"id": i, "file_name": name, "width": 5, "height": 5} for i in ids]
+
+
+def test_ids_that_numpy_would_take_for_one(coco_folder):
+    path = coco_folder / "gold.json"
+    path.write_text(
+        json.dumps({"images": images("a", "a\0"), "annotations": [], "categories": [{"id": 1, "name": "x"}]})
+    )
+    with pytest.raises(Vr1benchError, match=r"images by id\[1\]: expected an id .* without control characters"):
+        read(path)
+
+
+def test_long_names_of_many_images_do_not_fill_the_memory(coco_folder):
+    path = coco_folder / "gold.json"
+    rows = images(*range(66_000))
+    rows[0]["file_name"] = "x" * 4096
+    path.write_text(json.dumps({"images": rows, "annotations": [], "categories": [{"id": 1, "name": "x"}]}))
+    with pytest.raises(Vr1benchError, match="66000 texts of up to 4096 characters take 1081344000 bytes"):
+        read(path)
+
+
+def test_a_mark_of_byte_order_is_no_fault(coco_folder):
+    path = coco_folder / "gold.json"
+    plain = read(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = read(path)
+    assert marked.ids.tolist() == plain.ids.tolist()
+    assert marked.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"{", "not valid JSON"), (b"\xff\xfe{", "not valid JSON"), (b"[]", "Expected `object`")],
+    [
+        (b"", "is empty"),
+        (b"{", "not valid JSON"),
+        (b"[]", "Expected `object`"),
+        ("{}".encode("utf-16"), "not valid JSON: it is UTF-16, expected UTF-8"),
+        (b"\n<!DOCTYPE html><title>Moved</title>", "is a web page, not JSON"),
+    ],
 )
 def test_refused_files(coco_folder, content, words):
     path = coco_folder / "gold.json"

@@ -44,6 +44,27 @@ def test_a_category_goes_where_it_has_more_than_ten_boxes(path):
     assert sum(count > 10 for count in counts.values()) >= touched
 
 
+def test_what_is_left_out_but_asked_for_is_counted(path):
+    lost = len(read(path, "all").boxes) - len(read(path, "categories of 10").boxes)
+    (told,) = {what: n for what, n in read(path, "categories of 10").warnings.items() if "left out" in what}.items()
+    assert told == ("gold boxes of categories with more than 10, left out: answers that find them are wrong", lost)
+    assert lost > 180
+    for keep in ("all", "one of each", "10 boxes"):
+        assert not any("left out" in what for what in read(path, keep).warnings)
+
+
+def test_a_reading_that_leaves_nothing(tmp_path):
+    row = {"images": [{"id": 1, "file_name": "a.png", "width": 5, "height": 5}], "categories": [{"id": 1, "name": "x"}]}
+    (tmp_path / "gold.json").write_text(json.dumps({**row, "annotations": []}))
+    with pytest.raises(Vr1benchError, match=r"keep = 'one of each' leaves none of 1 images"):
+        read(tmp_path / "gold.json", "one of each")
+
+
+def test_each_says_which_reading_it_is():
+    told = [next(quirk for quirk in one.quirks if "reading of three" in quirk) for one in suite("coco-filtered")]
+    assert len(set(told)) == 3
+
+
 def test_images_are_kept_whole(path):
     for keep, most in (("one of each", 1), ("10 boxes", 10)):
         for sample in read(path, keep):

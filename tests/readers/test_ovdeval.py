@@ -79,6 +79,9 @@ def test_images_that_name_nothing_and_gold_that_nobody_asks_for_are_counted(tmp_
     [
         (lambda d: d["images"][0].pop("neg_text"), "required field `neg_text`"),
         (lambda d: d["images"][0].update(text="cat"), "Expected `array`, got `str`"),
+        (lambda d: d["images"][0].update(text=["cat", ""]), r"text of images\[1\]: expected a name of 1 to"),
+        (lambda d: d["images"][0].update(neg_text=["cat\0"]), r"neg_text of images\[0\]: .*control characters"),
+        (lambda d: d["images"][0].update(text=[], neg_text=[]), "that is asked for something, got none of 1"),
         (lambda d: d["images"][0].update(text=[3]), "Expected `str`, got `int`"),
         (lambda d: d["images"][0].update(file_name="/etc/passwd"), "does not leave the folder"),
         (lambda d: d["annotations"][0].update(bbox=[1, 1, -1, 1]), "sizes of 0 or more"),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import READERS, Files
-from vr1bench.readers.qa import LONGEST, accepted
+from vr1bench.readers.files import LONGEST_TEXT as LONGEST
+from vr1bench.readers.qa import accepted
 
 
 def png(colour, size=(12, 8)):
@@ -143,6 +144,9 @@ HOSTILE = [
     (asked(image="1"), "asks about picture '1', which no row holds"),
     (asked(index=""), "expected an index that no other row has"),
     (asked(question=" "), "expected a question of 1 to"),
+    (asked(index="a\0"), r"questions by id\[0\]: expected an id .* without control characters"),
+    (asked(index="x" * 4097), r"questions by id\[0\]: expected an id of 1 to 4096 bytes"),
+    (asked(question="a\0"), r"questions\[0\]: expected a question .* without NUL"),
     (asked(answer=""), "expected an answer of 1 to"),
     (asked(question="x" * (LONGEST + 1)), "expected a question of 1 to 20000 characters, got 20001"),
 ]
@@ -175,6 +179,7 @@ def test_refused_rows_with_options(tmp_path, row, words):
     [
         (b"", "is empty"),
         (b"index\timage\tquestion\n", "got no 'answer'"),
+        (b"index\timage\tquestion\tanswer\tquestion\n", "the column 'question' stands twice"),
         (b"index,image,question,answer\n", "tab-separated columns"),
         (b"index\timage_path\tquestion\tanswer\n1\tx.jpg\t?\ty\n", "VLMEvalKit's local copy"),
         (b"index\timage\tquestion\tanswer\n", "expected at least one question"),
@@ -255,6 +260,17 @@ def test_gqa_joins_questions_and_pictures(tmp_path):
     assert [s.width for s in data] == [12, 20, 12]
     with pytest.raises(Vr1benchError, match="`pictures` goes with form gqa"):
         rows_of(path, form="gqa")
+    for file in (tmp_path / "pictures/testdev.images").iterdir():
+        file.unlink()
+    table = Files(path, path.parent, {"form": "gqa", "pictures": where}, lay_out=False)
+    assert len(READERS["qa-rows"](table)) == 3
+    assert not list((tmp_path / "pictures/testdev.images").iterdir())
+    before = data.sha256
+    parquet(
+        tmp_path / "pictures/testdev-00000-of-00001.parquet",
+        [{"id": "n1", "image": held(RED)}, {"id": "n2", "image": held(BLUE)}],
+    )
+    assert rows_of(path, form="gqa", pictures=where).sha256 != before
     parquet(path, [{**questions[0], "imageId": "n3"}])
     with pytest.raises(Vr1benchError, match="row 0: asks about picture 'n3', which no row holds"):
         rows_of(path, form="gqa", pictures=where)

@@ -53,6 +53,23 @@ def test_refused(tmp_path, change, words):
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"solution": [-1e308, 0, 1e308, 1]}, r"rows\[1\]: expected solution .*, corners and area finite"),
+        ({"solution": [0, 0, 1e200, 1e200]}, r"rows\[1\]: expected solution .*, corners and area finite"),
+        ({"normal_caption": "x" * 20_001}, r"rows\[1\]: expected a sentence in normal_caption .* of 1 to 20000"),
+        ({"problem": "x" * 20_001}, r"rows\[1\]: expected a problem of at most 20000 characters"),
+        ({"normal_caption": "a dog\0"}, r"rows\[1\]: expected a sentence .* without NUL"),
+        ({"image": "a\tb.jpg"}, r"rows\[1\]: expected an image's file name .* without control characters"),
+    ],
+)
+def test_what_would_break_numbers_or_memory(tmp_path, change, words):
+    with pytest.raises(Vr1benchError, match=words) as refusal:
+        read(tmp_path, [ROW, {**ROW, **change}])
+    assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize(
     ("rows", "words"), [([], "at least one row"), ({}, "Expected `array`"), ([5], "Expected `object`, got `int`")]
 )
 def test_refused_files(tmp_path, rows, words):

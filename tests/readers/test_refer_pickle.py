@@ -229,8 +229,35 @@ def test_size_is_bounded(folder):
     path = folder / "refs(unc).p"
     with path.open("r+b") as file:
         file.truncate((1 << 28) + 1)
-    with pytest.raises(Vr1benchError, match="expected at most 268435456"):
+    with pytest.raises(Vr1benchError, match="expected at most 268435456 of a pickle of annotations"):
         read_pickle(path)
+
+
+def test_an_annotation_of_another_image(folder):
+    other = json.loads(json.dumps(INSTANCES))
+    first, second = (row["image_id"] for row in other["annotations"])
+    other["annotations"][0]["image_id"], other["annotations"][1]["image_id"] = second, first
+    (folder / "instances.json").write_text(json.dumps(other))
+    with pytest.raises(
+        Vr1benchError, match=r"sentences\[0\]: expected an ann_id that instances.json has on that image_id"
+    ):
+        read(folder)
+
+
+@pytest.mark.parametrize("rows", ["annotations", "images"])
+def test_ids_stand_once(folder, rows):
+    other = json.loads(json.dumps(INSTANCES))
+    other[rows].append(other[rows][0])
+    (folder / "instances.json").write_text(json.dumps(other))
+    with pytest.raises(Vr1benchError, match=rf"instances.json: {rows}\[2\]: the id \d+ stands more than once"):
+        read(folder)
+
+
+def test_a_blank_sentence_is_named_after_its_pickle(folder):
+    blank = {"ann_id": 1719310, "image_id": 581857, "split": "train", "sentences": [{"sent": " ", "raw": ""}]}
+    (folder / "refs(unc).p").write_bytes(pickle.dumps([blank]))
+    with pytest.raises(Vr1benchError, match="expected a sentence in sent or raw of 1 to"):
+        read(folder)
 
 
 @pytest.mark.parametrize("field", ["image_id", "id"])
@@ -249,6 +276,8 @@ def test_refs_of_other_instances(folder, field):
         ({"bbox": [1, 2, -3, 4]}, "bbox .*sizes of 0 or more"),
         ({"bbox": [1, 2, float("inf"), 4]}, "holds NaN or Infinity"),
         ({"bbox": [1, 2]}, "of length 4"),
+        ({"bbox": [1e308, 2, 1e308, 4]}, "corners and area finite"),
+        ({"area": -1}, "a finite area of 0 or more, got -1.0"),
     ],
 )
 def test_bad_boxes(folder, change, words):

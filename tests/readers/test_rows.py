@@ -1,5 +1,6 @@
 """Hub rows: two dialects of RefCOCO, ODinW-13, Vision-R1's data; as JSON lines, parquet and arrow."""
 
+import hashlib
 import json
 import pickle
 
@@ -126,6 +127,38 @@ def test_unc_and_google_apart(lmms):
     assert chosen["unc"].warnings == {}
 
 
+def test_the_refs_are_in_the_hash(lmms):
+    refs = lmms.parent / "refs.p"
+    said = []
+    for chosen in ([ref(1537681, "val")], [ref(710706, "val")]):
+        refs.write_bytes(pickle.dumps(chosen))
+        said.append(read(lmms, boxes="xywh", split="val", refs="refs.p").sha256)
+    plain = read(lmms, boxes="xywh").sha256
+    assert len({*said, plain}) == 3
+    assert plain == hashlib.sha256(lmms.read_bytes()).hexdigest()
+
+
+def test_lines_with_a_mark_of_byte_order(lmms):
+    lmms.write_bytes(b"\xef\xbb\xbf" + lmms.read_bytes())
+    assert len(read(lmms, boxes="xywh")) == 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ([{**LMMS[0], "answer": [" "]}], {}, "expected a sentence in answer or captions, got 1 blank ones"),
+        ([{**LMMS[0], "answer": []}], {}, "expected a sentence in answer or captions, got 0 blank ones"),
+        ([{}], {"split": "val"}, "no row of split 'val', of 1; expected some"),
+        ([{"question_id": "9"}], {"split": "val", "refs": "refs.p"}, r"no row of split 'val' in refs\.p, of 1"),
+    ],
+)
+def test_a_table_that_leaves_nothing_to_ask(lmms, rows, options, words):
+    (lmms.parent / "refs.p").write_bytes(pickle.dumps([ref(1537681, "val")]))
+    lines(lmms, [{**LMMS[0], **row} for row in rows])
+    with pytest.raises(Vr1benchError, match=words):
+        read(lmms, boxes="xywh", **options)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -136,6 +169,8 @@ def test_unc_and_google_apart(lmms):
         ({"answer": None}, "row 1: expected the column answer or captions"),
         ({"file_name": "../x.jpg"}, "row 1: expected an image's file name that does not leave the folder"),
         ({"file_name": "/etc/passwd"}, "does not leave the folder"),
+        ({"file_name": "x" * 4097}, "row 1: .*at most 4096 bytes"),
+        ({"answer": ["x" * 20_001]}, "a sentence in answer or captions of 1 to 20000 characters"),
         ({"file_name": None}, "does not leave the folder .*got ''"),
         ({"file_name": "none.jpg"}, "none.jpg: no such file"),
         ({"width": 0, "height": 3}, "Expected `int` >= 1"),
@@ -155,6 +190,7 @@ def test_refused_rows(lmms, change, words):
         (b"[1]\n", "line 1: Expected `object`, got `array`"),
         (b'{"bbox": [1, 2, NaN, 4]}\n', "line 1: JSON is malformed"),
         (b"\xff{}\n", "line 1"),
+        (b"<html><body>Sign in</body></html>", "is a web page, not JSON"),
     ],
 )
 def test_refused_lines(lmms, content, words):
@@ -260,6 +296,8 @@ def test_pictures_must_be_pictures_all_of_a_kind(tmp_path):
     with pytest.raises(Vr1benchError, match="row 0: no picture"):
         read(parquet(tmp_path / "b.parquet", rows), boxes="xywh")
     assert not (tmp_path / "b.images").exists()
+    with pytest.raises(Vr1benchError, match=r"row 0: no picture \(no image format is recognised in its 8 bytes\)"):
+        read(tmp_path / "b.parquet", boxes="xywh")
 
 
 def test_a_picture_that_would_fill_the_memory(tmp_path):
@@ -322,7 +360,9 @@ def test_odinw_rows_are_the_coco_files(tmp_path, shared_data):
         assert ours.images[0].read_bytes() == theirs.images[0].read_bytes()
     empty = read(path, "detect-rows", dataset="EgoHands")
     assert (len(empty), len(empty[0].gold), empty[0].queries) == (1, 0, ("hand",))
-    with pytest.raises(Vr1benchError, match=r"holds: 'ChessPieces' \(2\), 'EgoHands' \(1\)"):
+    with pytest.raises(
+        Vr1benchError, match=r"2 sets, and no `dataset` is named; .*holds: 'ChessPieces' \(2\), 'EgoHands'"
+    ):
         read(path, "detect-rows")
     with pytest.raises(Vr1benchError, match="no rows of dataset 'chess'"):
         read(path, "detect-rows", dataset="chess")
@@ -355,6 +395,9 @@ def test_names_keep_case_and_spaces(tmp_path):
         ({"labels": [0, 1]}, "Expected `str`, got `int`"),
         ({"categories": []}, "expected names"),
         ({"categories": ["q", "o ", ""]}, "expected names"),
+        ({"categories": ["q", "o ", "a\0"]}, r"names\[2\]: expected a name .* without control characters"),
+        ({"categories": ["q", "o ", "x" * 20_001]}, r"names\[2\]: expected a name of 1 to 20000 characters"),
+        ({"bboxes": [[1, 2, 3, 4], [0, 0, 1e200, 1e200]]}, "corners and area finite"),
         ({"bboxes": [[1, 2, 3, 4], [5, 5, 1, 9]]}, "x2 >= x1"),
     ],
 )
@@ -407,6 +450,7 @@ def test_spellings_that_differ_by_case_alone_stay_apart(tmp_path):
         ({"solution": '[["cat", [[1, 2, 3, 4]]]]'}, r"the label \['cat'\]"),
         ({"target_id_maps": '{"person": "one"}'}, "target_id_maps: Expected `int`, got `str`"),
         ({"target_id_maps": '{"background": 0}', "solution": "[]"}, "expected names"),
+        ({"problem": "x" * 20_001}, r"rows\[0\]: expected a problem of at most 20000"),
         ({"problem": None}, "Expected `str`, got `null`"),
     ],
 )

@@ -13,6 +13,7 @@ from vr1bench.board.selection import by_model, by_step, ordered, selected
 from vr1bench.board.table import Board, Cell, Column, Mark, Place, Row, View
 from vr1bench.metrics.aspects import weights
 from vr1bench.paired import order_free
+from vr1bench.protocol import is_oracle
 from vr1bench.published import Published, about
 from vr1bench.store import Key, Metric, Result
 
@@ -105,7 +106,8 @@ def _columns(held: Mapping[Model, Held], view: View) -> tuple[dict[Column, tuple
                 columns[_mean_column(one)] = one.places
             elif one not in hidden:
                 name, split, protocol, scores, metric = one
-                columns[Column(name, split, metric, protocol, scores)] = (one,)
+                oracle = is_oracle(protocol, name)
+                columns[Column(name, split, metric, protocol, scores, oracle=oracle)] = (one,)
     told = [
         f"The {size} members of {name} stand in its mean only: `vr1bench board --suite {name}` shows them."
         for name, size in large.items()
@@ -154,7 +156,8 @@ def _mean_column(mean: Mean) -> Column:
     of = weights([place[0] for place in mean.places])[1]
     # VLM-R1 calls the mean over OVDEval's aspects so.
     kind = "overall" if of.endswith("aspects") else "mean"
-    return Column(mean.name, mean.split, f"{kind} {metric}", protocol, scores, of)
+    oracle = any(is_oracle(protocol, place[0]) for place in mean.places)
+    return Column(mean.name, mean.split, f"{kind} {metric}", protocol, scores, of, oracle)
 
 
 def _numbers(row: Held, places: Sequence[Place]) -> Numbers:

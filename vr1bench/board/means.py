@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from vr1bench.benchmark import benchmarks, suite, suites
+from vr1bench.benchmark import READINGS, benchmarks, suite, suites
 from vr1bench.board.table import Place
 from vr1bench.metrics.aspects import ASPECTS, PREFIX, weights
 from vr1bench.metrics.bootstrap import Z
@@ -59,7 +59,7 @@ def members_of(name: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for one in _within(name) if name else suites():
         members = tuple(dict.fromkeys(member.name for member in suite(one)))
-        if len(members) > 1 and set(members) not in map(set, found.values()):
+        if len(members) > 1 and one not in READINGS and set(members) not in map(set, found.values()):
             found[one] = members
             if name and weights(members)[1].endswith("aspects"):
                 found |= {

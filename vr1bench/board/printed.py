@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from vr1bench.benchmark import suite, suites
+from vr1bench.benchmark import READINGS, suite, suites
 from vr1bench.board.means import mean_metric
 from vr1bench.board.text import counts_text, measured, percent
+from vr1bench.protocol import is_oracle
 from vr1bench.store import Result, Values
 
 
@@ -25,9 +26,12 @@ def _means(results: Mapping[str, Result], count: int) -> list[dict[str, str]]:
     if len(results) < count:  # several results of one benchmark: no mean is meant
         return []
     sets = {frozenset(one.name for one in suite(name)): name for name in reversed(list(suites()))}
-    whole = frozenset(results)
-    means = [(name, found) for found, name in reversed(sets.items()) if found <= whole and _alike(found, results)]
-    if not means and _alike(whole, results):
+    whole, readings = frozenset(results), {found for found, name in sets.items() if name in READINGS}
+    means = [
+        (name, found) for found, name in reversed(sets.items())
+        if found <= whole and found not in readings and _alike(found, results)
+    ]  # fmt: skip
+    if not means and whole not in readings and _alike(whole, results):
         means = [("", whole)]
     rows: list[dict[str, str]] = []
     for name, members in means:
@@ -59,7 +63,7 @@ def _row(result: Result) -> dict[str, str]:
         "F1@0.5": percent(values.metrics.get("F1@0.5")) if ranked else "",
         "n": str(values.n),
         "answers": counts_text(values.counts),
-        "protocol": result.key.protocol,
+        "protocol": result.key.protocol + (" (oracle)" if is_oracle(result.key.protocol, result.key.benchmark) else ""),
         "scores": result.key.scores,
         "s": f"{result.run.seconds:.1f}",
     }

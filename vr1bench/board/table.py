@@ -44,6 +44,7 @@ class Column:
         protocol: Its name.
         scores: Where box scores come from.
         of: What a mean is one of, `mean of 13`; "" for a benchmark.
+        oracle: Whether the protocol tells the model which classes the gold holds.
         n: Samples, where all rows agree.
         note: Number of the footnote; 0 for none.
     """
@@ -54,6 +55,7 @@ class Column:
     protocol: str
     scores: str
     of: str = ""
+    oracle: bool = False
     n: int | None = None
     note: int = 0
 
@@ -72,7 +74,8 @@ class Column:
         """The column's name in lines: what, how measured, how asked."""
         metric = self.metric.rpartition(" ")[2] if self.of else self.metric
         measure = ", ".join(part for part in (self.of, self.split, metric) if part)
-        asked = f"{self.protocol}, {self.scores}" + (f", n={self.n}" if self.n is not None else "")
+        told = " (oracle)" if self.oracle else ""
+        asked = f"{self.protocol}{told}, {self.scores}" + (f", n={self.n}" if self.n is not None else "")
         return self.name, measure, asked
 
     @property

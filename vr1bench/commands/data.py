@@ -13,12 +13,16 @@ from vr1bench.errors import Vr1benchError
 
 def prepare(
     names: Annotated[
-        Optional[list[str]], typer.Argument(help="Suites, benchmarks, or benchmarks' TOMLs; see `vr1bench list`.")
+        Optional[list[str]],
+        typer.Argument(help="Suites, benchmarks, or their TOMLs, also joined by commas; see `vr1bench list`."),
     ] = None,
     data_dir: DataDir = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only verify what is there: no network. Exit code 1 if something is missing."),
+        typer.Option(
+            "--check",
+            help="Only verify what is there: no network, nothing written to the data. Exit code 1 if some is missing.",
+        ),
     ] = False,
     keep_archives: Annotated[
         bool, typer.Option("--keep-archives", help="Leave the archives in downloads/ of the data folder.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 PREFIX = "ovdeval/"
 ASPECTS: dict[str, tuple[str, ...]] = {
-    "object": ("celebrity", "logo", "landmark"),
+    "proper noun": ("celebrity", "logo", "landmark"),
     "attribute": ("color", "material"),
     "position": ("position",),
     "relationship": ("relationship",),

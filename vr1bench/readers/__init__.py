@@ -1,4 +1,4 @@
-"""Readers: real annotation files to a Dataset. One file an annotation format; a new one is a file and a line here."""
+"""Readers: real annotation files to a Dataset. One file an annotation format; a new one is a file and a name here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vr1bench.registry import Registry
-from vr1bench.types import Bools, Floats, Gold, Ints, Labels, Sample
+from vr1bench.types import Bools, Floats, Gold, Ints, Labels, Sample, Task
 
 Packed = NDArray[np.bytes_]
 
@@ -24,11 +24,13 @@ class Files:
         annotations: The annotation file; a folder of them where the data set has one file an image.
         images: The folder that the file names count from.
         options: What the reader must be told: the split's `options`. A reader refuses those that it does not know.
+        lay_out: Whether pictures inside a table are written out as files; where not, nothing is written.
     """
 
     annotations: Path
     images: Path
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lay_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ class Dataset(Sequence[Sample]):
 
 
 def packed(texts: Sequence[str]) -> Packed:
-    """Texts as one block of UTF-8: strings of their own would hold on to the memory that decoding a file took."""
+    """Texts as one block of UTF-8: strings of their own would hold on to the memory that decoding a file took.
+
+    Each takes the room of the longest, and NUL at an end is lost: readers refuse such texts (`vr1bench.readers.files`).
+    """
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 
@@ -142,6 +147,13 @@ READERS = Registry[Reader](
         "qa-rows": "vr1bench.readers.qa:read",
     },
 )
+
+TASKS: dict[str, tuple[Task, ...]] = {
+    **dict.fromkeys(("coco", "ovdeval", "d3", "detect-rows", "vision-r1"), ("detect",)),
+    **dict.fromkeys(("rec", "refer", "rec-rows", "reasonseg"), ("refer",)),
+    **dict.fromkeys(("qa-tsv", "qa-rows"), ("qa",)),
+}
+"""The tasks that a reader's samples serve; of a reader that is not named here (an installed package's), any."""
 
 
 def sorted_by_sample(samples: Ints, count: int) -> tuple[Ints, Ints]:

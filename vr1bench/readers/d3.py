@@ -13,7 +13,6 @@ asked for are counted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from typing import Literal
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files
 from vr1bench.readers.coco import Image, Instances, dataset
-from vr1bench.readers.files import Options, Row, converted, read_json, read_options
+from vr1bench.readers.files import Options, Row, converted, joint_sha256, read_json, read_options
 from vr1bench.readers.ovdeval import asked_apart
 from vr1bench.readers.refer_pickle import read_pickle
 
@@ -70,11 +69,11 @@ def read(source: Files) -> Dataset:
             )
         return tuple(names[sentence] for sentence in groups[image.id] if sentence in names)
 
-    return asked_apart(source, data, hashlib.sha256(f"{sha256}{groups_sha256}".encode()).hexdigest(), asked)
+    return asked_apart(source, data, joint_sha256(sha256, *groups_sha256), asked)
 
 
-def _sentences_by_image(folder: Path) -> tuple[Mapping[int, list[int]], str]:
-    """Sentence ids of each image's group, ascending, and the sha256 of what was read."""
+def _sentences_by_image(folder: Path) -> tuple[Mapping[int, list[int]], tuple[str, str]]:
+    """Sentence ids of each image's group, ascending, and the sha256 of each file."""
     images_path, groups_path = folder / "images.pkl", folder / "groups.pkl"
     value, images_sha256 = read_pickle(images_path)
     images = converted(value, dict[int, Grouped], images_path)
@@ -87,4 +86,4 @@ def _sentences_by_image(folder: Path) -> tuple[Mapping[int, list[int]], str]:
                 "fetch both from one release"
             )
     sentences = {group_id: sorted(set(group.inner_sent_id)) for group_id, group in groups.items()}
-    return {i: sentences[row.group_id] for i, row in images.items()}, images_sha256 + groups_sha256
+    return {i: sentences[row.group_id] for i, row in images.items()}, (images_sha256, groups_sha256)

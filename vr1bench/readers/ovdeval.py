@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files
 from vr1bench.readers.coco import Image, Instances, dataset
-from vr1bench.readers.files import Options, read_json, read_options
+from vr1bench.readers.files import Options, read_json, read_options, refuse_labels
 
 I = TypeVar("I", bound=Image)  # noqa: E741
 
@@ -37,10 +38,12 @@ def read(source: Files) -> Dataset:
     Options: `OvdevalOptions`. A gold box whose name is not asked of its image stays (nobody can find it), counted.
 
     Raises:
-        Vr1benchError: See `vr1bench.readers.coco.read`; an image lacks `text` or `neg_text`.
+        Vr1benchError: See `vr1bench.readers.coco.read`; an image lacks `text` or `neg_text`, or names nothing in them.
     """
     told = read_options(source, OvdevalOptions)
     data, sha256 = read_json(source.annotations, Instances[OvdevalImage])
+    refuse_labels(source.annotations, [name for image in data.images for name in image.text], "text of images")
+    refuse_labels(source.annotations, [name for image in data.images for name in image.neg_text], "neg_text of images")
     return dataset(source, data, sha256) if told.labels == "all" else asked_apart(source, data, sha256, _own_names)
 
 
@@ -61,6 +64,11 @@ def asked_apart(source: Files, data: Instances[I], sha256: str, asked: Callable[
         Vr1benchError: See `vr1bench.readers.coco.read`.
     """
     silent = dict.fromkeys(image.id for image in data.images if not asked(image))
+    if data.images and all(image.id in silent for image in data.images):
+        raise Vr1benchError(
+            f"{source.annotations}: expected at least one image that is asked for something, got none of "
+            f"{len(data.images)}; repair the file, or mend `options` in the benchmark's TOML"
+        )
     data.images = [image for image in data.images if image.id not in silent]
     boxes = len(data.annotations)
     data.annotations = [row for row in data.annotations if row.image_id not in silent]

@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vr1bench import images
 from vr1bench.errors import Vr1benchError
@@ -39,6 +39,11 @@ def upright_size(picture: Path | bytes, where: str = "") -> tuple[Size, str]:
             f"image {where}: no such file; its size is read from it, since the annotations do not say it: is the data "
             "folder complete?"
         ) from error
+    except UnidentifiedImageError as error:  # whose own words name the object that was read
+        length = len(picture) if isinstance(picture, bytes) else picture.stat().st_size
+        raise ImageError(
+            f"image {where}: no picture (no image format is recognised in its {length} bytes); fetch the file again"
+        ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on hostile or truncated bytes
         raise ImageError(
             f"image {where}: no picture ({type(error).__name__}: {error}); fetch the file again"
@@ -53,14 +58,16 @@ class Album:
 
     Attributes:
         folder: Where they lie; made when the first is kept.
+        lay_out: Whether they are written; where not, they are only looked at.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lay_out: bool = True) -> None:
         self.folder = folder
+        self.lay_out = lay_out
         self._sizes: dict[str, tuple[str, Size]] = {}
 
     def keep(self, data: bytes, where: str) -> tuple[str, Size]:
-        """Writes a picture unless it is there, whole or not at all.
+        """Writes a picture unless it is there (or `lay_out` is off), whole or not at all.
 
         Args:
             data: An image file's bytes.
@@ -78,7 +85,8 @@ class Album:
             if kind not in _SUFFIXES:
                 raise ImageError(f"image {where}: format {kind or 'unknown'}; expected one of {', '.join(_SUFFIXES)}")
             name = digest[:40] + _SUFFIXES[kind]
-            self._write(self.folder / name, data)
+            if self.lay_out:
+                self._write(self.folder / name, data)
             self._sizes[digest] = name, size
         return self._sizes[digest]
 

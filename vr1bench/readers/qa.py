@@ -18,24 +18,29 @@ import re
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.metrics.qa import LETTERS, options
 from vr1bench.readers import Dataset, Files, packed
-from vr1bench.readers.files import Options, Row, converted, read_options
+from vr1bench.readers.files import (
+    LONGEST_TEXT,
+    Options,
+    Row,
+    joint_sha256,
+    read_options,
+    refuse_ids,
+    refuse_names,
+    refuse_texts,
+)
 from vr1bench.readers.pictures import Size
 from vr1bench.readers.rows import Picture, Pictured, Shelf
-from vr1bench.readers.tables import Table, find_table
+from vr1bench.readers.tables import find_table
 from vr1bench.types import labels_of
-
-R = TypeVar("R", bound=Row)
-LONGEST = 20_000
-"""Characters of a question, an option or an answer: a longer one is a picture in the wrong column."""
 
 
 class RowOptions(Options):
@@ -137,10 +142,10 @@ class Quiz:
         """
         texts = [("question", question), *(("option", text) for text in choices)]
         for what, text in [*texts, *(("answer", text) for text in answers)]:
-            if len(text) > LONGEST or (what != "option" and not text.strip()):
+            if len(text) > LONGEST_TEXT or (what != "option" and not text.strip()):
                 raise Vr1benchError(
-                    f"{where}: expected {'an' if what[0] in 'ao' else 'a'} {what} of 1 to {LONGEST} characters, got "
-                    f"{len(text)}: {text[:40]!r}; is this the file of another set, or one without public answers?"
+                    f"{where}: expected {'an' if what[0] in 'ao' else 'a'} {what} of 1 to {LONGEST_TEXT} characters, "
+                    f"got {len(text)}: {text[:40]!r}; is this the file of another set, or one without public answers?"
                 )
         offered = options(choices)
         if choices and (len(choices) > len(LETTERS) or not set(answers) <= set(offered)):
@@ -177,7 +182,10 @@ class Quiz:
                 raise Vr1benchError(
                     f"{where}: asks about picture {picture!r}, which no row holds; fetch the file again"
                 )
+        refuse_texts(self.path, self._questions, "questions", "a question")
+        refuse_ids(self.path, ids, "questions by id")
         shown = [pictures[picture] for picture in self._pictures]
+        refuse_names(self.path, [name for name, _ in shown], "pictures of questions", folder)
         none = np.zeros(0)
         return Dataset(
             ids=packed(ids or [str(i) for i in range(count)]),
@@ -234,7 +242,7 @@ def read(source: Files) -> Dataset:
 
 
 def _add_ai2d(quiz: Quiz, shelf: Shelf) -> None:
-    for row, where in _rows(shelf.table, Ai2dRow):
+    for row, where in shelf.table.typed(Ai2dRow):
         place = int(row.answer) if row.answer.isdecimal() and len(row.answer) < 3 else len(row.options)
         if place >= min(len(row.options), len(LETTERS)):
             raise Vr1benchError(
@@ -245,12 +253,12 @@ def _add_ai2d(quiz: Quiz, shelf: Shelf) -> None:
 
 
 def _add_chartqa(quiz: Quiz, shelf: Shelf) -> None:
-    for row, where in _rows(shelf.table, ChartQaRow):
+    for row, where in shelf.table.typed(ChartQaRow):
         quiz.add(where, _put(shelf, row, where), row.question, accepted(row.answer), tags=(split_tag(row.type),))
 
 
 def _add_seed(quiz: Quiz, shelf: Shelf) -> None:
-    for row, where in _rows(shelf.table, SeedRow):
+    for row, where in shelf.table.typed(SeedRow):
         if row.data_type != "image":
             quiz.warnings[f"{row.data_type[:40]} questions, left out"] += 1
             continue
@@ -264,15 +272,15 @@ def _add_seed(quiz: Quiz, shelf: Shelf) -> None:
 
 def _gqa(quiz: Quiz, source: Files, pictures: str) -> Dataset:
     table = find_table(source.annotations)
-    shelf = Shelf(Files(source.annotations.parent / pictures, source.images))
+    shelf = Shelf(replace(source, annotations=source.annotations.parent / pictures))
     ids: list[str] = []
-    for row, where in _rows(shelf.table, GqaPicture):
+    for row, where in shelf.table.typed(GqaPicture):
         _put(shelf, row, where)
         ids.append(row.id)
-    for row, where in _rows(table, GqaRow):
+    for row, where in table.typed(GqaRow):
         quiz.add(where, row.imageId, row.question, accepted(row.answer))
     shown = dict(zip(ids, zip(shelf.names, shelf.sizes, strict=True), strict=True))
-    return quiz.dataset(shown, shelf.folder, table.sha256)
+    return quiz.dataset(shown, shelf.folder, joint_sha256(table.sha256, shelf.table.sha256))
 
 
 def accepted(answer: str) -> tuple[str, ...]:
@@ -305,10 +313,3 @@ def _put(shelf: Shelf, row: Pictured, where: str) -> str:
 
 def _shown(shelf: Shelf) -> Iterator[tuple[str, tuple[str, Size]]]:
     return ((name, (name, size)) for name, size in zip(shelf.names, shelf.sizes, strict=True))
-
-
-def _rows(table: Table, kind: type[R]) -> Iterator[tuple[R, str]]:
-    """Typed rows, each with its name for messages."""
-    for place, values in enumerate(table.rows(kind.__struct_fields__)):
-        where = f"{table.path}: row {place}"
-        yield converted(values, kind, where), where

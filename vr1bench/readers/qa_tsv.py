@@ -15,6 +15,7 @@ import csv
 import hashlib
 from ast import literal_eval
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def read(source: Files) -> Dataset:
     told = read_options(source, TsvOptions)
     path = source.annotations
     digest = hashlib.sha256()
-    quiz, album = Quiz(path), Album(path.parent / f"{path.stem}.images")
+    quiz, album = Quiz(path), Album(path.parent / f"{path.stem}.images", lay_out=source.lay_out)
     pictures: dict[str, tuple[str, Size]] = {}
     ids: dict[str, None] = {}
     with _wide_cells():
@@ -160,6 +161,8 @@ def _header(path: Path, names: list[str]) -> list[str]:
             f"{path}: expected the tab-separated columns {', '.join(NEEDED)}, got no {lacking[0]!r} in "
             f"{', '.join(names)[:200]!r}; a file with `image_path` is VLMEvalKit's local copy: take the original"
         )
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise Vr1benchError(f"{path}: the column {twice[0][:40]!r} stands twice; expected one of each: repair the file")
     return names
 
 

@@ -21,7 +21,17 @@ import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files
-from vr1bench.readers.files import Box, Options, Row, decoded, read_boxes, read_bytes, read_options
+from vr1bench.readers.files import (
+    Box,
+    Options,
+    Row,
+    as_utf8,
+    decoded,
+    read_boxes,
+    read_bytes,
+    read_options,
+    refuse_texts,
+)
 from vr1bench.readers.pictures import Size, upright_size
 from vr1bench.readers.refer import Phrases, referring
 
@@ -74,8 +84,9 @@ def read(source: Files) -> Dataset:
     for path in paths:
         data = read_bytes(path)
         digest.update(hashlib.sha256(data).digest())
-        scene = decoded(_utf8(data, path), Scene, path)
+        scene = decoded(_utf8(as_utf8(data, path), path), Scene, path)
         asked = [text.strip() for text in scene.text[: None if texts == "all" else 1]]
+        refuse_texts(path, asked, "text", "a sentence")
         target = [shape for shape in scene.shapes if shape.is_target]
         left_out += not target or not asked
         relabelled += sum(shape.label.lower() != "target" for shape in target)
@@ -91,7 +102,8 @@ def read(source: Files) -> Dataset:
         "images without a target polygon or text, left out": left_out,
         "polygons of other labels, read as targets as LISA does": relabelled,
     }
-    table = Phrases(names, sizes, read_boxes(source.annotations, boxes, "xyxy", "texts", "target polygons"), phrases)
+    corners = read_boxes(source.annotations, boxes, "xyxy", "texts", "target polygons")
+    table = Phrases("a sentence in text", names, sizes, corners, phrases)
     warnings = {what: count for what, count in counts.items() if count}
     return referring(source.annotations, source.images, table, digest.hexdigest(), warnings)
 

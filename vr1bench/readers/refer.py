@@ -29,6 +29,7 @@ from vr1bench.readers.files import (
     read_options,
     refuse,
     refuse_names,
+    refuse_texts,
 )
 from vr1bench.types import Floats, Ints, labels_of
 
@@ -62,6 +63,7 @@ class Phrases:
     """Sentences and their boxes, one a sample, in the pinned order: what every referring reader comes to.
 
     Attributes:
+        what: What a phrase is called in messages, with where the format has it.
         names: Image files, below the image folder.
         sizes: Width and height in pixels.
         boxes: (n, 4) xyxy in pixels.
@@ -71,6 +73,7 @@ class Phrases:
         problems: Shipped questions; None where there are none.
     """
 
+    what: str
     names: Sequence[str]
     sizes: Sequence[tuple[int, int]]
     boxes: Floats
@@ -98,7 +101,8 @@ def read(source: Files) -> Dataset:
         refuse(path, outside, "rows", f"solution within 0..{scale}, as `scale = {scale}` says", boxes)
         boxes *= np.array(sizes, np.float64).reshape(-1, 2)[:, [0, 1, 0, 1]] / scale
     problems = [row.problem for row in rows]
-    table = Phrases([row.image for row in rows], sizes, boxes, [row.phrase for row in rows], problems=problems)
+    what = "a sentence in normal_caption or problem"
+    table = Phrases(what, [row.image for row in rows], sizes, boxes, [row.phrase for row in rows], problems=problems)
     return referring(path, source.images, table, sha256)
 
 
@@ -113,14 +117,14 @@ def referring(path: Path, folder: Path, table: Phrases, sha256: str, warnings: d
         warnings: What the reader counted so far.
 
     Raises:
-        Vr1benchError: There is no row, a name leaves the folder, or a phrase is blank.
+        Vr1benchError: There is no row, a name leaves the folder, or a phrase is blank or too long.
     """
     count = len(table.names)
     if not count:
         raise Vr1benchError(f"{path}: expected at least one row, got none")
     refuse_names(path, table.names, "rows", folder)
-    blank = np.array([not phrase.strip() for phrase in table.phrases])
-    refuse(path, blank, "rows", "a sentence in normal_caption or problem", table.phrases)
+    refuse_texts(path, table.phrases, "rows", table.what)
+    refuse_texts(path, table.problems or (), "rows", "a problem", blank=True)
     sizes = np.array(table.sizes, np.int64)
     extents = area(table.boxes)
     return Dataset(

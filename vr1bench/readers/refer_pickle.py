@@ -23,11 +23,12 @@ import numpy as np
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.readers import Dataset, Files
-from vr1bench.readers.coco import Annotation, Image
+from vr1bench.readers.coco import Annotation, Image, refuse_repeats
 from vr1bench.readers.files import (
     Options,
     Row,
     converted,
+    joint_sha256,
     plain_ids,
     read_boxes,
     read_bytes,
@@ -85,8 +86,8 @@ def read(source: Files) -> Dataset:
     Options: `ReferOptions`.
 
     Raises:
-        Vr1benchError: The pickle holds a class or is damaged, no ref has the split, or a ref names an annotation or
-            image that `instances.json` does not have.
+        Vr1benchError: The pickle holds a class or is damaged, no ref has the split, a ref names an annotation or image
+            that `instances.json` does not have or an annotation of another image, or an id stands there twice.
     """
     path = source.annotations
     told = read_options(source, ReferOptions)
@@ -94,6 +95,8 @@ def read(source: Files) -> Dataset:
     rows = [(ref, sentence) for ref in in_split(refs, told.split, path) for sentence in ref.sentences]
     gold_path = path.parent / told.instances
     instances, gold_sha256 = read_json(gold_path, Instances)
+    refuse_repeats(instances.annotations, gold_path, "annotations")
+    refuse_repeats(instances.images, gold_path, "images")
     annotations = {row.id: row for row in instances.annotations}
     images = {row.id: row for row in instances.images}
     chosen = [annotations.get(ref.ann_id) for ref, _ in rows]
@@ -101,16 +104,23 @@ def read(source: Files) -> Dataset:
     named = [(ref.ann_id, ref.image_id) for ref, _ in rows]
     refuse(path, np.array(lost), "sentences", f"an (ann_id, image_id) that {gold_path.name} lists", named)
     gold = [row for row in chosen if row is not None]
+    strange = [ref.image_id != row.image_id for (ref, _), row in zip(rows, gold, strict=True)]
+    refuse(path, np.array(strange), "sentences", f"an ann_id that {gold_path.name} has on that image_id", named)
+    areas = [row.bbox[2] * row.bbox[3] if row.area is None else row.area for row in gold]
+    boxes = read_boxes(gold_path, [row.bbox for row in gold], "xywh", "annotations of the split", "bbox")
+    bad = np.array([not 0 <= value < np.inf for value in areas], np.bool_)
+    refuse(gold_path, bad, "annotations of the split", "a finite area of 0 or more", areas)
     pictures = [images[ref.image_id] for ref, _ in rows]
     table = Phrases(
+        what="a sentence in sent or raw",
         names=[picture.file_name for picture in pictures],
         sizes=[(picture.width, picture.height) for picture in pictures],
-        boxes=read_boxes(gold_path, [row.bbox for row in gold], "xywh", "annotations of the split", "bbox"),
+        boxes=boxes,
         phrases=[sentence.phrase for _, sentence in rows],
-        areas=[row.bbox[2] * row.bbox[3] if row.area is None else row.area for row in gold],
+        areas=areas,
         annotation_ids=plain_ids([row.id for row in gold]),
     )
-    return referring(path, source.images, table, hashlib.sha256(f"{sha256}{gold_sha256}".encode()).hexdigest())
+    return referring(path, source.images, table, joint_sha256(sha256, gold_sha256))
 
 
 def read_refs(path: Path) -> tuple[list[Ref], str]:
@@ -150,7 +160,10 @@ def read_pickle(path: Path) -> tuple[Any, str]:
         Vr1benchError: It is missing, larger than `MAX_BYTES`, damaged, or names a class or function.
     """
     if path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise Vr1benchError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_BYTES}: this is no refs file")
+        raise Vr1benchError(
+            f"{path}: {path.stat().st_size} bytes; expected at most {MAX_BYTES} of a pickle of annotations: fetch the "
+            "authors' file again"
+        )
     data = read_bytes(path)
     try:
         return _Plain(path, data).load(), hashlib.sha256(data).hexdigest()

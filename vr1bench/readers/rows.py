@@ -19,10 +19,9 @@ files, and a journal's keys count a picture by its name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -36,20 +35,23 @@ from vr1bench.readers.files import (
     Options,
     Row,
     Side,
-    converted,
     decoded,
-    leaves_folder,
+    file_below,
+    is_file_below,
+    joint_sha256,
     odd_boxes,
+    plain_ids,
     read_boxes,
     read_options,
+    refuse_labels,
+    refuse_names,
+    refuse_texts,
 )
 from vr1bench.readers.pictures import Album, Size, upright_size
 from vr1bench.readers.refer import Phrases, referring
 from vr1bench.readers.refer_pickle import in_split, picture_name, read_refs
-from vr1bench.readers.tables import Table, find_table
+from vr1bench.readers.tables import find_table
 from vr1bench.types import labels_of
-
-R = TypeVar("R", bound="Pictured")
 
 
 class SentenceOptions(Options):
@@ -154,14 +156,14 @@ def read_sentences(source: Files) -> Dataset:
         Vr1benchError: A row lacks `bbox` or a sentence, a box is bad, no row has the split, or a picture is missing.
     """
     told = read_options(source, SentenceOptions)
-    wanted = _wanted(source.annotations, told)
+    wanted, refs_sha256 = _wanted(source.annotations, told)
     shelf = Shelf(source)
     boxes: list[Box] = []
     phrases: list[str] = []
     ids: list[int] = []
     seen: Counter[int] = Counter()
     blank = 0
-    for row, where in _rows(shelf.table, SentenceRow):
+    for row, where in shelf.table.typed(SentenceRow):
         sentences = row.answer if row.captions is None else row.captions
         if sentences is None:
             raise Vr1benchError(f"{where}: expected the column answer or captions, with the row's sentences; got none")
@@ -177,13 +179,24 @@ def read_sentences(source: Files) -> Dataset:
         phrases += said
         ids += [row.annotation_id] * len(said)
     if not boxes:
-        raise Vr1benchError(f"{source.annotations}: no row of split {told.split!r}; expected some: mend `options`")
+        raise _no_sentence(source.annotations, told, sum(seen.values()), blank)
     repeats = sum(count - 1 for i, count in seen.items() if i >= 0) if wanted is None else 0
     counts = {"blank sentences, left out": blank, "rows of an annotation that an earlier row has too": repeats}
     corners = read_boxes(source.annotations, boxes, told.boxes, "sentences", "bbox")
-    table = Phrases(shelf.names, shelf.sizes, corners, phrases, annotation_ids=np.array(ids, np.int64))
+    what = "a sentence in answer or captions"
+    table = Phrases(what, shelf.names, shelf.sizes, corners, phrases, annotation_ids=plain_ids(ids))
     warnings = {what: count for what, count in counts.items() if count}
-    return referring(source.annotations, shelf.folder, table, shelf.table.sha256, warnings)
+    return referring(source.annotations, shelf.folder, table, joint_sha256(shelf.table.sha256, *refs_sha256), warnings)
+
+
+def _no_sentence(path: Path, told: SentenceOptions, rows: int, blank: int) -> Vr1benchError:
+    """The error of a table that leaves nothing to ask."""
+    if not rows:
+        return Vr1benchError(f"{path}: expected at least one row, got none; fetch the file again")
+    if blank or not (told.split or told.refs):
+        return Vr1benchError(f"{path}: expected a sentence in answer or captions, got {blank} blank ones; repair it")
+    of = f" in {told.refs}" if told.refs else ""
+    return Vr1benchError(f"{path}: no row of split {told.split!r}{of}, of {rows}; expected some: mend `options`")
 
 
 def read_detections(source: Files) -> Dataset:
@@ -199,16 +212,21 @@ def read_detections(source: Files) -> Dataset:
     shelf = Shelf(source)
     gold = _Gold()
     found: Counter[str] = Counter()
-    for row, where in _rows(shelf.table, DetectionRow):
+    for row, where in shelf.table.typed(DetectionRow):
         found[row.dataset_name] += 1
         if told.dataset in {"", row.dataset_name}:
             shelf.add(row, where)
             gold.add(tuple(dict.fromkeys(row.categories)), row.bboxes, row.labels, where)
+    if not found:
+        raise Vr1benchError(f"{source.annotations}: expected at least one row, got none; fetch the file again")
     if not gold.queries or (not told.dataset and len(found) > 1):
+        wrong = (
+            f"no rows of dataset {told.dataset!r}" if told.dataset else f"{len(found)} sets, and no `dataset` is named"
+        )
         sets = ", ".join(f"{name!r} ({count})" for name, count in found.items())
         raise Vr1benchError(
-            f"{source.annotations}: no rows of dataset {told.dataset!r}; expected one set; the table holds: "
-            f"{sets or 'nothing'}: mend `options` in the benchmark's TOML"
+            f"{source.annotations}: {wrong}; expected one set; the table holds: {sets}: mend `options` in the "
+            "benchmark's TOML"
         )
     return gold.dataset(source.annotations, shelf, told.boxes)
 
@@ -226,7 +244,7 @@ def read_vision_r1(source: Files) -> Dataset:
     shelf = Shelf(source)
     gold = _Gold()
     problems: list[str] = []
-    for row, where in _rows(shelf.table, VisionR1Row):
+    for row, where in shelf.table.typed(VisionR1Row, strict=False):
         ids = decoded(row.target_id_maps.encode(), dict[str, int], f"{where}: target_id_maps")
         queries = tuple(name for name, i in sorted(ids.items(), key=lambda item: item[1]) if i > 0)
         spelled = {name.lower(): name for name in reversed(queries)} | {name: name for name in queries}
@@ -238,21 +256,13 @@ def read_vision_r1(source: Files) -> Dataset:
     return gold.dataset(source.annotations, shelf, "xyxy", problems)
 
 
-def _rows(table: Table, kind: type[R]) -> Iterator[tuple[R, str]]:
-    """Typed rows, each with its name for messages."""
-    columns = kind.__struct_fields__
-    for place, values in enumerate(table.rows(columns)):
-        where = f"{table.path}: row {place}"
-        yield converted(values, kind, where, strict=kind is not VisionR1Row), where
-
-
-def _wanted(path: Path, told: SentenceOptions) -> set[int] | None:
-    """Annotation ids of the split in `refs`; None where that is not asked."""
+def _wanted(path: Path, told: SentenceOptions) -> tuple[set[int] | None, tuple[str, ...]]:
+    """Annotation ids of the split in `refs`, and the sha256 of that file; None and () where that is not asked."""
     if not told.refs:
-        return None
+        return None, ()
     refs_path = path.parent / told.refs
-    refs, _ = read_refs(refs_path)
-    return {ref.ann_id for ref in in_split(refs, told.split, refs_path)}
+    refs, sha256 = read_refs(refs_path)
+    return {ref.ann_id for ref in in_split(refs, told.split, refs_path)}, (sha256,)
 
 
 class Shelf:
@@ -260,7 +270,7 @@ class Shelf:
 
     def __init__(self, source: Files) -> None:
         self.table = find_table(source.annotations)
-        self._album = Album(source.annotations.parent / f"{self.table.name}.images")
+        self._album = Album(source.annotations.parent / f"{self.table.name}.images", lay_out=source.lay_out)
         self._images = source.images
         self._inside: bool | None = None
         self._known: dict[str, Size] = {}
@@ -287,10 +297,9 @@ class Shelf:
         self.sizes += [size] * times
 
     def _outside(self, row: Pictured, where: str) -> tuple[str, Size]:
-        if leaves_folder(row.name):
+        if not is_file_below(row.name):
             raise Vr1benchError(
-                f"{where}: expected an image's file name that does not leave the folder {self._images}, got "
-                f"{row.name!r}; repair the table"
+                f"{where}: expected {file_below(self._images)}, got {row.name[:200]!r}; repair the table"
             )
         if row.width and row.height:
             return row.name, (row.width, row.height)
@@ -342,6 +351,9 @@ class _Gold:
         boxes = read_boxes(path, self.boxes, corners, "boxes", "bboxes")
         vocabulary = list(dict.fromkeys(name for queries in dict.fromkeys(self.queries) for name in queries))
         place = {name: i for i, name in enumerate(vocabulary)}
+        refuse_labels(path, vocabulary, "names")
+        refuse_names(path, shelf.names, "rows", shelf.folder)
+        refuse_texts(path, problems or (), "rows", "a problem", blank=True)
         starts = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
         sizes, extents = np.array(shelf.sizes, np.int64), area(boxes)
         return Dataset(

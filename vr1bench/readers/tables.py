@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.readers.files import read_bytes
+from vr1bench.readers.files import Row, as_utf8, converted, joint_sha256, read_bytes
+
+R = TypeVar("R", bound=Row)
 
 _SHARD = re.compile(r"(?P<name>.+)-(?P<place>\d{5})-of-(?P<count>\d{5})(?P<rest>.*)")
 """`val-00000-of-00004.parquet`; older uploads carry a hash behind: `train-00000-of-00001-4fe3e6340cfb69ed.parquet`."""
@@ -41,8 +43,7 @@ class Table:
     @property
     def sha256(self) -> str:
         """Of the file; of the shards' hashes where there are several."""
-        digests = [_digest(shard) for shard in self.shards]
-        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return joint_sha256(*map(_digest, self.shards))
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The rows, a few at a time in memory; of the columns those that the table has.
@@ -55,6 +56,20 @@ class Table:
                 yield from _json_rows(shard)
             else:
                 yield from _arrow_rows(shard, columns)
+
+    def typed(self, kind: type[R], *, strict: bool = True) -> Iterator[tuple[R, str]]:
+        """The rows, typed, each with its name for messages.
+
+        Args:
+            kind: The type; columns that it does not name are skipped.
+            strict: Whether numbers written as text are refused.
+
+        Raises:
+            Vr1benchError: See `rows`; a row is not of this type.
+        """
+        for place, values in enumerate(self.rows(kind.__struct_fields__)):
+            where = f"{self.path}: row {place}"
+            yield converted(values, kind, where, strict=strict), where
 
 
 def find_table(path: Path) -> Table:
@@ -91,7 +106,7 @@ def _digest(path: Path) -> str:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for place, line in enumerate(read_bytes(path).splitlines()):
+    for place, line in enumerate(as_utf8(read_bytes(path), path).splitlines()):
         if line.strip():
             try:
                 yield msgspec.json.decode(line, type=dict[str, Any])

@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -107,6 +110,55 @@ def test_one_process_at_a_time(tmp_path):
         other.join()
 
 
+def _read(folder, answers) -> None:
+    try:
+        with Journal(folder, IDENTITY, read_only=True) as journal:
+            answers.put(str([journal.read(record(n).key) is not None for n in (1, 2, 3)]))
+    except Vr1benchError as error:
+        answers.put(str(error))
+
+
+def _elsewhere(folder) -> str:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    other = context.Process(target=_read, args=(folder, answers))
+    other.start()
+    said = answers.get(timeout=60)
+    other.join()
+    return said
+
+
+def test_readers_share_a_run_and_leave_it_as_it_is(tmp_path):
+    with Journal(tmp_path, IDENTITY) as journal:
+        for one in (failure(2), record(1), record(1, "again"), record(3)):
+            journal.append(one)
+        assert "in use by another" in _elsewhere(tmp_path)
+    with (tmp_path / "records.jsonl").open("ab") as file:
+        file.write(b'{"key": "00')
+    before = (tmp_path / "records.jsonl").read_bytes()
+    with Journal(tmp_path, IDENTITY, read_only=True) as journal:
+        assert [journal.read(record(n).key) for n in (1, 2, 3)] == [record(1), None, record(3)]
+        assert len(journal) == 2
+        assert _elsewhere(tmp_path) == "[True, False, True]"
+        with pytest.raises(Vr1benchError, match="in use by another"):
+            Journal(tmp_path, IDENTITY)
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+def test_a_run_is_read_where_no_lock_can_be_made(tmp_path):
+    """A lock that points into nowhere stands for a folder that may not be written, which root always may."""
+    with Journal(tmp_path, IDENTITY) as journal:
+        journal.append(record(1))
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").symlink_to(tmp_path / "no such folder" / "lock")
+    with Journal(tmp_path, IDENTITY, read_only=True) as journal:
+        assert journal.read(record(1).key) == record(1)
+    (tmp_path / "records.jsonl").unlink()
+    with Journal(tmp_path, IDENTITY, read_only=True) as journal:
+        assert len(journal) == 0
+    assert not (tmp_path / "records.jsonl").exists()
+
+
 def test_a_full_disk_keeps_what_was_written(tmp_path):
     """A file size limit stands for the full disk: the write fails in the same place."""
     import resource
@@ -137,6 +189,40 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "c").write_text("")
     with pytest.raises(Vr1benchError, match="cannot write"):
         write_text(tmp_path / "c" / "d.json", "x")
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("there", "not yet"):
+        link = tmp_path / f"to {name}"
+        link.symlink_to(tmp_path / "deep" / name)
+    (tmp_path / "deep" / "there").write_text("old")
+    for name in ("there", "not yet"):
+        write_text(tmp_path / f"to {name}", "new")
+        assert (tmp_path / f"to {name}").is_symlink()
+        assert (tmp_path / "deep" / name).read_text() == "new"
+
+
+def test_what_is_no_regular_file_is_written_straight_into(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(fifo, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert fifo.is_fifo()
+    with pytest.raises(Vr1benchError, match="it is a folder"):
+        write_text(tmp_path, "x")
+
+
+def test_standard_output_is_a_file_to_write(tmp_path):
+    code = "from pathlib import Path; from vr1bench.store import write_text; write_text(Path('/dev/stdout'), 'said')"
+    words = [sys.executable, "-c", code]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == "said"
+    (tmp_path / "log").write_text("before ")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run(words, stdout=log, timeout=60, check=True)
+    assert (tmp_path / "log").read_text() == "before said"
 
 
 def test_no_nan_on_disk():

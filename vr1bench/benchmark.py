@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -288,6 +288,20 @@ def chosen(suite_names: str | None, names: str | Sequence[str] | None) -> list[B
         if by_name.setdefault(one.name, one) != one:
             raise Vr1benchError(f"two different benchmarks are named {one.name!r}; rename one: results go by name")
     return list(by_name.values())
+
+
+def whole_suites(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The suites of two benchmarks or more, with a mean, that some benchmarks hold whole; of equal ones the first.
+
+    Args:
+        names: Benchmarks.
+    """
+    found: dict[frozenset[str], str] = {}
+    for name in suites():
+        members = frozenset(one.name for one in suite(name))
+        if len(members) > 1 and members <= set(names) and name not in READINGS:
+            found.setdefault(members, name)
+    return {name: tuple(one for one in names if one in members) for members, name in found.items()}
 
 
 def fingerprint(*parts: object) -> str:

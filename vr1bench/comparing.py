@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from textwrap import shorten
 from typing import Any
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from vr1bench.errors import NotComparableError
 from vr1bench.exporting import Run
-from vr1bench.paired import Difference, difference, holm, mean_difference, order_free
+from vr1bench.paired import Difference, difference, holm, mean_differences, order_free
 from vr1bench.store import Result
 
 MOVERS = 5
@@ -54,7 +54,7 @@ class Comparison:
     """What changed from one model to another.
 
     Attributes:
-        differences: One a benchmark that both have; the mean over them last, where there is one.
+        differences: One a benchmark that both have; the means over suites last.
         adjusted: Their p-values, adjusted for their number (Holm).
         movers: Classes that changed most, benchmark by benchmark.
         only_old: Benchmarks that the new model lacks.
@@ -91,8 +91,7 @@ def compare(
         )
     metrics = {name: metric or order_free(pair[0]) for name, pair in pairs.items()}
     found = [difference(*pair, metrics[name], across=across) for name, pair in pairs.items()]
-    mean = mean_difference(pairs, metrics, across=across)
-    found += [mean] if mean else []
+    found += mean_differences(pairs, metrics, across=across)
     movers = [mover for name, pair in pairs.items() for mover in _movers(name, *pair)]
     return Comparison(
         tuple(found),
@@ -185,8 +184,8 @@ def text(found: Comparison, form: str = "simple") -> str:
     return "\n\n".join(parts)
 
 
-def as_json(found: Comparison) -> str:
-    """The comparison as JSON; fractions."""
+def as_json(found: Comparison, turned: Sequence[Flip] | None = None) -> str:
+    """The comparison as JSON, and the samples that flipped if they are known; fractions."""
     whole: dict[str, Any] = {
         "differences": [
             {"benchmark": one.name, "metric": one.metric, "n": one.n, "old": one.old, "new": one.new,
@@ -200,4 +199,6 @@ def as_json(found: Comparison) -> str:
         "only_old": found.only_old,
         "only_new": found.only_new,
     }  # fmt: skip
+    if turned is not None:
+        whole["flips"] = [asdict(one) for one in turned]
     return json.dumps(whole, indent=1, allow_nan=False) + "\n"

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,19 +19,32 @@ from vr1bench.as_published import vlm_r1_iou
 from vr1bench.boxes import iou
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
+from vr1bench.metrics.pointing import point_counts, pointed
 from vr1bench.metrics.pointwise import accuracy, detection_counts, referring_ious
 from vr1bench.metrics.qa import right
 from vr1bench.numbers import one_box
 from vr1bench.readers import text_of
 from vr1bench.rescoring import opened
 from vr1bench.score import judged
-from vr1bench.store import Result, write_text
+from vr1bench.store import Result, write_bytes, write_text
 from vr1bench.types import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+
+
+class Written(NamedTuple):
+    """What `Run.to_coco` did.
+
+    Attributes:
+        boxes: In the file.
+        left_out: Boxes whose name is no class of the benchmark.
+    """
+
+    boxes: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,8 @@ class Run:
 
         Boxes are xyxy in pixels of the original image, as the protocol judges them; `text` is everything that was said.
         Detection has `right`, `guessed` and `gold` (boxes at IoU 0.5, the counts of F1), referring `iou` and `correct`
-        (at 0.5), questions `correct`.
+        (at 0.5), questions `correct`. A family that answers in points has its points in the place of
+        boxes: `right` lie in a gold box, `guessed` are all, `correct` is whether the one point lies in the gold box.
 
         Raises:
             Vr1benchError: See `vr1bench.rescore`.
@@ -71,10 +86,10 @@ class Run:
         return len(lines)
 
     def to_parquet(self, path: Path) -> int:
-        """Writes the rows as Parquet; gives their number.
+        """Writes the rows as Parquet, whole or not at all; gives their number.
 
         Raises:
-            Vr1benchError: pyarrow is not installed.
+            Vr1benchError: pyarrow is not installed, or the file cannot be written.
         """
         try:
             import pyarrow as pa
@@ -85,17 +100,21 @@ class Run:
             ) from error
         # Counts by reason become a list of pairs: as columns, each reason would be one.
         rows = [{**row, "broken": [f"{count} {what}" for what, count in row["broken"].items()]} for row in self.rows()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), path)
+        held = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), held)
+        write_bytes(path, held.getvalue())
         return len(rows)
 
-    def to_coco(self, path: Path) -> int:
-        """Writes the boxes as a COCO result file with the annotation file's own ids; gives their number.
+    def to_coco(self, path: Path) -> Written:
+        """Writes the boxes as a COCO result file with the annotation file's own ids.
 
         Boxes of names that are no class of the benchmark have no id, and are left out, as from AP.
 
+        Returns:
+            How many boxes were written, and how many were left out, whether the protocol counts them or not.
+
         Raises:
-            Vr1benchError: The benchmark is none of detection, or its data has no category ids.
+            Vr1benchError: The answers are points, the benchmark is none of detection, or its data has no category ids.
         """
         with opened(self.folder, **self.options) as (job, journal):
             dataset = job.dataset
@@ -104,11 +123,20 @@ class Run:
                     f"{job.benchmark.name}: COCO results need boxes of classes with ids; expected a detection "
                     "benchmark whose annotations are a COCO file"
                 )
+            if job.family.pointing:
+                raise Vr1benchError(
+                    f"{self.folder}: family {job.family.name!r} answers in points, COCO results need boxes; expected a "
+                    "run of a family that gives boxes (--format jsonl writes the points)"
+                )
             ids = zip(dataset.vocabulary.tolist(), dataset.category_ids.tolist(), strict=True)
             places = {name: _id(text_of(number)) for name, number in ids}
-            found = [row for pair in job.pairs(journal) for row in _coco(pair, job, places)]
+            found: list[Row] = []
+            left_out = 0
+            for pair in job.pairs(journal):
+                found += _coco(pair, job, places)
+                left_out += _strays(pair, places)
         write_text(path, json.dumps(found, allow_nan=False) + "\n")
-        return len(found)
+        return Written(len(found), left_out)
 
 
 def load(folder: str | Path, **options: Any) -> Run:  # noqa: ANN401  those of `rescore`
@@ -165,10 +193,12 @@ def _scored(pair: Pair, job: Job) -> Row:
         correct = bool(right([pair], within=within)[0])
         return asked | {"answers": list(pair.sample.answers), "answer": answer, "correct": correct}
     if job.benchmark.task == "refer":
+        if job.family.pointing:
+            return {"correct": bool(pointed([pair], last=job.protocol.boxes == "last")[0])}
         overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
         ious = referring_ious([one_box(pair, job.protocol)], overlaps)
         return {"iou": float(ious[0]), "correct": bool(accuracy(ious, 0.5, job.protocol.match == ">"))}
-    counts = detection_counts([pair])
+    counts = point_counts([pair]) if job.family.pointing else detection_counts([pair])
     return {"right": int(counts.right[0]), "guessed": int(counts.guessed[0]), "gold": int(counts.gold[0])}
 
 
@@ -182,6 +212,15 @@ def _coco(pair: Pair, job: Job, places: Mapping[str, int | str]) -> list[Row]:
         for label, box, score in zip(found.labels.tolist(), corners.tolist(), found.scores.tolist(), strict=True)
         if label in places
     ]
+
+
+def _strays(pair: Pair, places: Mapping[str, int | str]) -> int:
+    """Boxes that no class can be given to: of a name that is none, or that was not asked for."""
+    said = pair.prediction
+    if said is None:
+        return 0
+    named = zip(said.detections.labels.tolist(), said.unknown.tolist(), strict=True)
+    return sum(unknown or label not in places for label, unknown in named)
 
 
 def _id(text: str) -> int | str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from xml.etree import ElementTree
 
 from pydantic import Field
@@ -16,12 +16,18 @@ from tabulate import tabulate
 from vr1bench.definitions import read_toml, validated
 from vr1bench.errors import Vr1benchError
 from vr1bench.metrics.bootstrap import Z
-from vr1bench.paired import Difference, difference, holm, mean_difference, order_free
+from vr1bench.paired import Difference, difference, holm, mean_differences, order_free
 from vr1bench.store import Result
 from vr1bench.types import FrozenModel, Status
 
 GOOD = (Status.OK, Status.NONE)
 """Answers that were well-formed; every other one that was asked for is a format failure."""
+
+
+FEWEST = 20
+"""Images that a benchmark needs for a verdict of its own: with fewer, neither the bootstrap nor t is near its claim."""
+ROUNDING = 1e-9
+"""Points: a drop of exactly the tolerance is within it."""
 
 
 class Rules(FrozenModel):
@@ -33,14 +39,14 @@ class Rules(FrozenModel):
         metric: What is judged; "" takes each benchmark's primary metric, or the companion that no order of images moves
             (`vr1bench.benchmark.ORDER_FREE`).
         format_tolerance: Points by which the share of format failures may rise.
-        benchmarks: Tolerances of single benchmarks.
+        benchmarks: Tolerances of single benchmarks, or of a mean by its name in the table: `odinw: mean of 13`.
     """
 
     tolerance: float = Field(default=0.5, ge=0)
     alpha: float = Field(default=0.05, gt=0, lt=1)
     metric: str = ""
     format_tolerance: float = Field(default=1.0, ge=0)
-    benchmarks: dict[str, float] = Field(default_factory=dict[str, float])
+    benchmarks: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,36 +119,43 @@ def gate(new: Mapping[str, Result], baseline: Mapping[str, Result], rules: Rules
     rules = rules or Rules()
     if not baseline:
         raise Vr1benchError("the baseline holds no result; expected at least one")
-    strange = sorted(set(rules.benchmarks) - set(baseline))
+    strange = sorted(name for name in set(rules.benchmarks) - set(baseline) if "mean of" not in name)
     if strange:
         raise Vr1benchError(f"the rules name {strange[0]!r}, which the baseline lacks; it has {', '.join(baseline)}")
     pairs = {name: (old, new[name]) for name, old in baseline.items() if name in new}
     missing = [_missing(name) for name in baseline if name not in new]
     metrics, formats = _differences(pairs, rules.metric), _rises(pairs)
-    adjusted = holm([*(one.p_drop for one in metrics), *(test.p for test in formats.values())])
-    checks = [_metric(one, p, rules) for one, p in zip(metrics, adjusted, strict=False)]
-    checks += [_format(*test, p, rules) for test, p in zip(formats.items(), adjusted[len(metrics) :], strict=True)]
+    # Too few images say nothing for themselves, and would only cost the others their significance.
+    judged = [one for one in metrics if one.n >= FEWEST]
+    adjusted = iter(holm([*(one.p_drop for one in judged), *(test.p for test in formats.values())]))
+    checks = [_metric(one, next(adjusted) if one in judged else 1.0, rules) for one in metrics]
+    checks += [_format(name, test, next(adjusted), rules) for name, test in formats.items()]
     return Verdict((*missing, *checks))
 
 
-def _missing(name: str) -> Check:
-    why = "the new model has no result: its run is incomplete"
+def incomplete(why: str) -> Verdict:
+    """The verdict on a model whose run did not end."""
+    return Verdict((_missing("the run", why),))
+
+
+def _missing(name: str, why: str = "the new model has no result: its run is incomplete") -> Check:
     return Check(name, "complete", 100.0, 0.0, -100.0, -100.0, 0.0, 0.0, passed=False, why=why)
 
 
 def _differences(pairs: Mapping[str, tuple[Result, Result]], metric: str) -> list[Difference]:
-    """What changed in each benchmark's metric, and in their mean."""
+    """What changed in each benchmark's metric, and in the means over suites."""
     metrics = {name: metric or order_free(old) for name, (old, _) in pairs.items()}
     found = [difference(old, new, metrics[name]) for name, (old, new) in pairs.items()]
-    mean = mean_difference(pairs, metrics)
-    return [*found, mean] if mean else found
+    return found + mean_differences(pairs, metrics)
 
 
 def _metric(one: Difference, p: float, rules: Rules) -> Check:
     tolerance = rules.benchmarks.get(one.name, rules.tolerance)
     drop = -100 * one.value
-    large, sure = drop > tolerance, p < rules.alpha
-    if large and sure:
+    large, sure = drop > tolerance + ROUNDING, p < rules.alpha
+    if one.n < FEWEST:
+        why = f"{one.n} images are too few to judge alone: they count in the mean"
+    elif large and sure:
         why = f"dropped by {drop:.1f} points, more than {tolerance:g}, p = {p:.2g}"
     elif large:
         why = f"dropped by {drop:.1f} points, but that may be noise: p = {p:.2g}"

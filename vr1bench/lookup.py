@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.families import FAMILIES
 from vr1bench.registry import unknown
 from vr1bench.rescoring import output_of
 from vr1bench.store import Key, Result, read_result, read_results, read_run
@@ -15,21 +17,27 @@ def results_of(name: str, folder: Path) -> list[Result]:
     """One model's Results.
 
     Args:
-        name: A Result's file; a run folder, or one that holds run folders of one model; a folder of results of one
-            model; or a model as the leaderboard names it, of which the beginning is enough (`demo@3e93`).
+        name: A Result's file; a run folder; a folder of results of one model, or without any, of run folders of one
+            model; or a model as the leaderboard names it, of which the beginning is enough (`demo@3e93`). A run folder
+            stands for the result under its own protocol and score rule, of the whole split where there is one.
         folder: Where a model's name is looked for.
 
     Raises:
-        Vr1benchError: There is nothing there, or what is there belongs to several models.
+        Vr1benchError: The name is empty, there is nothing there, or what is there belongs to several models.
         IncompleteError: A run folder has no Result: its run did not end.
     """
+    if not name.strip():
+        raise Vr1benchError(
+            f"got an empty name {name!r}; expected a file, a folder or a model (is a variable of the shell unset?)"
+        )
     path = Path(name)
     if path.is_file():
         return [read_result(path)]
-    if (path / "run.json").is_file() or (path.is_dir() and any(path.rglob("run.json")) and _below_runs(path)):
+    if (path / "run.json").is_file():
         return _of_runs(path)
     if path.is_dir():
-        return _of_one_model([result for _, result in read_results(path)], f"{path}")
+        found = [result for _, result in read_results(path)]
+        return _of_runs(path) if not found and any(path.rglob("run.json")) else _of_one_model(found, f"{path}")
     return _named(name, folder)
 
 
@@ -54,28 +62,40 @@ def _column(key: Key) -> str:
     return " ".join((key.split, key.protocol, key.scores))
 
 
-def _below_runs(path: Path) -> bool:
-    return "runs" in path.resolve().parts
-
-
 def _of_runs(path: Path) -> list[Result]:
     folders = sorted(found.parent for found in path.rglob("run.json"))
-    output = output_of(folders[0])
-    known = {(r.key.model, r.key.revision, r.key.step, *r.key.column[:3]): r for _, r in read_results(output)}
+    known = [result for _, result in read_results(output_of(folders[0]))]
     results: list[Result] = []
     for folder in folders:
-        identity = read_run(folder)["identity"]
-        model = identity["model"]
-        asked = (model["name"], model["revision"], model["step"], identity["benchmark"]["name"])
-        kept = [r for key, r in known.items() if key[:4] == asked and key[5] == identity["protocol"]["name"]]
-        of_split = [r for r in kept if r.key.split.partition("[")[0] == identity["split"]]
-        if not of_split:
+        found = _of_run(read_run(folder)["identity"], known)
+        if not found:
             raise IncompleteError(
                 f"{folder} has no result: its run did not end; finish it with the command that began it, or score it: "
                 f"vr1bench score {folder}"
             )
-        results += of_split
+        results += found
     return _of_one_model(results, f"{path}")
+
+
+def _of_run(identity: Mapping[str, Any], known: Iterable[Result]) -> list[Result]:
+    """The run's own result: of the whole split where there is one, else those of its first samples."""
+    model, protocol, split = identity["model"], identity["protocol"], identity["split"]
+    kept = [
+        result for result in known
+        if (result.key.model, result.key.revision, result.key.step)
+        == (model["name"], model["revision"], model["step"])
+        and (result.key.benchmark, result.key.protocol) == (identity["benchmark"]["name"], protocol["name"])
+        and result.key.scores == _scores(identity)
+    ]  # fmt: skip
+    whole = [result for result in kept if result.key.split == split]
+    return whole or [result for result in kept if result.key.split.startswith(f"{split}[:")]
+
+
+def _scores(identity: Mapping[str, Any]) -> str:
+    """The score rule that the results of a run are named by; see `Job.key`."""
+    family = identity["family"]
+    points = family in FAMILIES and FAMILIES[family].pointing and identity["benchmark"]["task"] != "qa"
+    return "points" if points else identity["protocol"]["scores"]
 
 
 def _of_one_model(results: Sequence[Result], where: str) -> list[Result]:

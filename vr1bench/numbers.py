@@ -15,7 +15,7 @@ from vr1bench.boxes import iou
 from vr1bench.families import Family
 from vr1bench.metrics import order
 from vr1bench.metrics.ap import AveragePrecision, ap
-from vr1bench.metrics.bootstrap import Draws, count_replicates, means, ratios, seed_of
+from vr1bench.metrics.bootstrap import Draws, count_replicates, ratios, seed_of
 from vr1bench.metrics.columns import Columns, columns, joined
 from vr1bench.metrics.nms_ap import bounds, nms_ap
 from vr1bench.metrics.pointing import point_counts, pointed
@@ -86,6 +86,7 @@ class Numbers:
         spread: Of the metrics that the order of images moves, over renumberings; only those that it does move.
         verified: Largest differences to other engines.
         flags: What was counted on the way.
+        images: How many images were drawn from; 0 where each sample is one.
     """
 
     values: dict[str, float]
@@ -94,6 +95,7 @@ class Numbers:
     spread: dict[str, order.Spread] = field(default_factory=dict[str, order.Spread])
     verified: dict[str, float] = field(default_factory=dict[str, float])
     flags: Counter[str] = field(default_factory=Counter[str])
+    images: int = 0
 
 
 def detect(pairs: Iterator[Pair], job: Scored, *, verify: bool = False) -> Numbers:
@@ -133,21 +135,27 @@ def detect(pairs: Iterator[Pair], job: Scored, *, verify: bool = False) -> Numbe
 def refer(pairs: Iterator[Pair], job: Scored) -> Numbers:
     """Numbers of the one box to a phrase."""
     overlaps = vlm_r1_iou if job.protocol.iou == "vlm-r1" else iou
-    parts = [referring_ious([one_box(pair, job.protocol) for pair in batch], overlaps) for batch in batches(pairs)]
+    shown = _Shown()
+    parts = [
+        referring_ious([one_box(pair, job.protocol) for pair in batch], overlaps)
+        for batch in batches(shown.by(pairs))
+    ]  # fmt: skip
     ious = np.concatenate([np.empty(0), *parts])
     strict = job.protocol.match == ">"
-    draws = _draws(job, len(ious))
     reached = {f"Acc@{at}": np.array(ious > at if strict else ious >= at, dtype=np.float64) for at in (0.5, 0.75)}
     values = {f"Acc@{at}": accuracy(ious, at, strict) for at in (0.5, 0.75)} | {"mean IoU": mean_iou(ious)}
-    return Numbers(values, {name: means(draws, of) for name, of in (reached | {"mean IoU": ious}).items()})
+    marks = reached | {"mean IoU": ious}
+    return Numbers(values, {name: shown.means(of, job) for name, of in marks.items()}, images=len(shown.places))
 
 
 def point(pairs: Iterator[Pair], job: Scored) -> Numbers:
     """Numbers of a family that points: boxes have none."""
     if job.benchmark.task == "refer":
-        parts = [pointed(batch, last=job.protocol.boxes == "last") for batch in batches(pairs)]
+        shown = _Shown()
+        parts = [pointed(batch, last=job.protocol.boxes == "last") for batch in batches(shown.by(pairs))]
         hits = np.concatenate([np.empty(0), *(part.astype(np.float64) for part in parts)])
-        return Numbers({"point in box": float(hits.mean())}, {"point in box": means(_draws(job, len(hits)), hits)})
+        over = {"point in box": shown.means(hits, job)}
+        return Numbers({"point in box": float(hits.mean())}, over, images=len(shown.places))
     whole = summed([point_counts(batch) for batch in batches(pairs)])
     sampled = count_replicates(_draws(job, len(whole.right)), whole)
     names = {"f1": "point F1", "precision": "point precision", "recall": "point recall"}
@@ -162,7 +170,8 @@ def answer(pairs: Iterator[Pair], job: Scored) -> Numbers:
     near: list[bool] = []
     tags: list[tuple[str, ...]] = []
     flags: Counter[str] = Counter()
-    for batch in batches(pairs):
+    shown = _Shown()
+    for batch in batches(shown.by(pairs)):
         exact += right(batch).tolist()
         near += right(batch, within=within).tolist()
         tags += [pair.sample.tags for pair in batch]
@@ -172,15 +181,39 @@ def answer(pairs: Iterator[Pair], job: Scored) -> Numbers:
     by_tag = shares(zip(tags, near, strict=True))
     if within:
         marks["relaxed accuracy"] = np.array(near, dtype=np.float64)
-    draws = _draws(job, len(exact))
     values = {name: float(of.mean()) if len(of) else 0.0 for name, of in marks.items()}
-    over = {name: means(draws, of) for name, of in marks.items()}
+    over = {name: shown.means(of, job) for name, of in marks.items()}
     if within:
         values |= {f"relaxed accuracy {tag}": share for tag, share in by_tag.items()}
         for tag in by_tag:
             of_tag = np.array([tag in some for some in tags], dtype=np.float64)
-            over[f"relaxed accuracy {tag}"] = ratios(draws, marks["relaxed accuracy"] * of_tag, of_tag)
-    return Numbers(values, over, dict(by_tag), flags=flags)
+            over[f"relaxed accuracy {tag}"] = shown.means(marks["relaxed accuracy"], job, of_tag)
+    return Numbers(values, over, dict(by_tag), flags=flags, images=len(shown.places))
+
+
+class _Shown:
+    """Which image each sample shows: several phrases or questions about one image are drawn with it, not apart.
+
+    Attributes:
+        places: Image to its place, in the order in which they come.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self._of: list[int] = []
+
+    def by(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        """The pairs, as they pass by."""
+        for pair in pairs:
+            self._of.append(self.places.setdefault(str(pair.sample.images[0]), len(self.places)))
+            yield pair
+
+    def means(self, values: Floats, job: Scored, counted: Floats | None = None) -> Floats:
+        """The mean over samples in each resample of the images; of those that `counted` marks by 1, if given."""
+        of, count = np.array(self._of, dtype=np.int64), len(self.places)
+        weight = np.ones(len(values)) if counted is None else counted
+        sums = (np.bincount(of, weights=each, minlength=count) for each in (values * weight, weight))
+        return ratios(_draws(job, count), *sums)
 
 
 def one_box(pair: Pair, protocol: Protocol) -> Pair:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import stdtr
 
-from vr1bench.benchmark import ORDER_FREE
+from vr1bench.benchmark import ORDER_FREE, whole_suites
 from vr1bench.errors import NotComparableError, Vr1benchError
 from vr1bench.metrics.ap import ABSENT
 from vr1bench.metrics.aspects import weights
@@ -30,9 +31,11 @@ class Difference:
         metric: What is compared.
         old: Its value before.
         new: Its value after.
-        sd: Of the difference, over the resamples. A difference that all of them show alike, which would have none, is
-            taken to be as uncertain as one image's share of it.
+        sd: Of the difference, over the resamples, for n images that it was estimated from (n / (n - 1) times their
+            variance), and at least that of n images of which half changed alike: where more did, few images would
+            otherwise seem sure beyond what any exact test allows.
         n: Images; of a mean, those of all benchmarks.
+        df: Degrees of freedom of `sd`: n - 1, of a mean after Welch and Satterthwaite.
         paired: Whether both stand on the same images.
     """
 
@@ -42,6 +45,7 @@ class Difference:
     new: float
     sd: float
     n: int
+    df: float
     paired: bool = True
 
     @property
@@ -56,13 +60,13 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of no difference, by the normal distribution: 1 for equal values."""
-        return math.erfc(abs(self.value) / self.sd / math.sqrt(2)) if self.sd else 1.0
+        """Two-sided p-value of no difference, by Student's t distribution: 1 for equal values, and for one image."""
+        return min(1.0, 2 * _tail(abs(self.value), self.sd, self.df))
 
     @property
     def p_drop(self) -> float:
         """One-sided p-value of no drop: small where the new value is surely lower."""
-        return 0.5 * math.erfc(-self.value / self.sd / math.sqrt(2)) if self.sd else 1.0
+        return _tail(-self.value, self.sd, self.df)
 
 
 def difference(old: Result, new: Result, metric: str, *, across: bool = False) -> Difference:
@@ -81,14 +85,15 @@ def difference(old: Result, new: Result, metric: str, *, across: bool = False) -
     reasons = differing(old, new)
     if reasons and not across:
         raise NotComparableError(
-            f"{old.key.benchmark}: {'; '.join(reasons)}: such numbers do not compare; run both alike, or compare them "
-            "all the same (--across)"
+            f"{old.key.benchmark}: {'; '.join(reasons)}: such numbers do not compare; run both alike "
+            "(`vr1bench compare --across` shows them side by side all the same)"
         )
     before, after = replicates(old, metric), replicates(new, metric)
-    sd = math.hypot(_sd(before), _sd(after)) if reasons else _sd(after - before)
+    n = min(images(old), images(new))
     values = _value(old, metric), _value(new, metric)
-    n = min(old.values.n, new.values.n)
-    return Difference(old.key.benchmark, metric, *values, max(sd, _least(values, n)), n, not reasons)
+    sd = math.hypot(spread(before), spread(after)) if reasons else spread(after - before)
+    sd = max(sd * _inflation(n), abs(values[1] - values[0]) / math.sqrt(n))
+    return Difference(old.key.benchmark, metric, *values, sd, n, max(n - 1, 0), not reasons)
 
 
 def mean_difference(
@@ -108,19 +113,39 @@ def mean_difference(
         return None
     share, title = weights(pairs)
     parts = {name: difference(*pair, metrics[name], across=across) for name, pair in pairs.items()}
-    n = sum(part.n for part in parts.values())
-    values = tuple(sum(share[name] * getattr(part, side) for name, part in parts.items()) for side in ("old", "new"))
-    paired = all(part.paired for part in parts.values())
+    old, new = (sum(share[name] * getattr(part, side) for name, part in parts.items()) for side in ("old", "new"))
+    apart = [share[name] * part.sd for name, part in parts.items()]
+    sd, paired = math.hypot(*apart), all(part.paired for part in parts.values())
     if paired:  # benchmarks draw their images apart, but some share their data, and then move together
         moved = [
-            share[name] * (replicates(new, metrics[name]) - replicates(old, metrics[name]))
-            for name, (old, new) in pairs.items()
+            share[name] * (replicates(after, metrics[name]) - replicates(before, metrics[name]))
+            for name, (before, after) in pairs.items()
         ]
-        least = math.hypot(*(share[name] * _least((part.old, part.new), part.n) for name, part in parts.items()))
-        sd = max(_sd(np.sum(moved, axis=0)), least)
-    else:
-        sd = math.hypot(*(share[name] * part.sd for name, part in parts.items()))
-    return Difference(title, next(iter(metrics.values())), values[0], values[1], sd, n, paired)
+        sd = max(sd, spread(np.sum(moved, axis=0)))
+    of = [(one**4 / part.df) for one, part in zip(apart, parts.values(), strict=True) if part.df]
+    df = sum(one**2 for one in apart) ** 2 / sum(of) if sum(of) else 0.0
+    n = sum(part.n for part in parts.values())
+    return Difference(title, next(iter(metrics.values())), old, new, sd, n, df, paired)
+
+
+def mean_differences(
+    pairs: Mapping[str, tuple[Result, Result]], metrics: Mapping[str, str], *, across: bool = False
+) -> list[Difference]:
+    """The means over the suites that are there whole, or else over all; arguments as of `mean_difference`."""
+    whole = whole_suites(tuple(pairs)) or {"": tuple(pairs)}
+    found: list[Difference] = []
+    for name, members in whole.items():
+        mean = mean_difference(
+            {one: pairs[one] for one in members}, {one: metrics[one] for one in members}, across=across
+        )
+        if mean:
+            found.append(mean if set(members) == set(pairs) else replace(mean, name=f"{name}: {mean.name}"))
+    return found
+
+
+def images(result: Result) -> int:
+    """How many images a Result's intervals are drawn from."""
+    return result.values.images or result.values.n
 
 
 def differing(old: Result, new: Result) -> list[str]:
@@ -172,12 +197,17 @@ def _value(result: Result, metric: str) -> float:
     return value
 
 
-def _sd(values: Floats) -> float:
-    """Over the resamples in which the values are defined; 0 where that is in less than two."""
+def spread(values: Floats) -> float:
+    """The standard deviation over the resamples in which the values are defined; 0 where that is in less than two."""
     kept = values[~np.isnan(values)]
     return float(np.std(kept, ddof=1)) if len(kept) > 1 else 0.0
 
 
-def _least(values: tuple[float, float], n: int) -> float:
-    """The least that a difference is taken to be uncertain by: one image's share of it."""
-    return abs(values[1] - values[0]) / n
+def _inflation(n: int) -> float:
+    """What the standard deviation over resamples of n images lacks to that over new images."""
+    return math.sqrt(n / (n - 1)) if n > 1 else 1.0
+
+
+def _tail(value: float, sd: float, df: float) -> float:
+    """The chance of a value as large, if there were nothing; 1 where no spread or no second image tells."""
+    return float(stdtr(df, -value / sd)) if sd and df else 1.0

@@ -67,8 +67,10 @@ def opened(
 ) -> Generator[tuple[Job, Journal]]:
     """A complete run folder as its job and the journal of its answers; arguments and errors of `rescore`.
 
-    While it is open no other process can write the journal.
+    While it is open no other process can write the journal, and any number can read it.
     """
+    if limit is not None and limit < 1:
+        raise Vr1benchError(f"--limit {limit}: expected 1 or more samples")
     run = read_run(folder)
     identity = run["identity"]
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
@@ -91,7 +93,7 @@ def opened(
             f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; "
             "run it anew, or pass a family file with the run's questions"
         )
-    with Journal(folder, identity) as journal:
+    with Journal(folder, identity, read_only=True) as journal:
         missing = sum(1 for _ in job.pending(journal))
         if missing:
             raise IncompleteError(

@@ -59,6 +59,7 @@ def score(pairs: Iterable[Pair], job: Scored, *, verify: bool = False) -> Values
         flags=dict(sorted(tally.flags.items())),
         boxes=tally.boxes,
         n=tally.n,
+        images=found.images or tally.n,
         requests=tally.requests,
         warnings=job.dataset.warnings,
         audit=audit.findings() if audit else (),

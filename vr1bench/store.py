@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from pydantic import Field, ValidationError
 
@@ -109,6 +109,7 @@ class Values(FrozenModel):
         flags: Boxes kept but flagged: duplicates, unknown labels; answers that a full stop makes wrong.
         boxes: Boxes and points that could be read; of questions, answers.
         n: Samples.
+        images: Images that they show, of which the intervals are drawn; 0 in older Results, where each sample counts.
         requests: Questions asked.
         warnings: What the reader found odd in the data, counted.
         audit: How the boxes contradict the family's frame, in sentences; empty where they do not.
@@ -128,6 +129,7 @@ class Values(FrozenModel):
     flags: dict[str, int] = Field(default_factory=dict[str, int])
     boxes: int
     n: int
+    images: int = 0
     requests: int
     warnings: dict[str, int] = Field(default_factory=dict[str, int])
     audit: tuple[str, ...] = ()
@@ -169,22 +171,42 @@ class Result(FrozenModel):
         return self.values.metrics[self.values.primary]
 
 
+_STREAM = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
+"""Names of what this process has open: what stands there already is not its to replace."""
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
+    """Writes a file, UTF-8, whole or not at all; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; a link stays, and what it points to is written.
+
+    What exists and is no regular file, such as a FIFO or `/dev/stdout`, is written straight into.
 
     Raises:
-        Vr1benchError: The disk is full or the folder cannot be written.
+        Vr1benchError: The disk is full, the folder cannot be written, or the path is a folder.
     """
+    if path.is_dir():
+        raise Vr1benchError(f"cannot write {path}: it is a folder; expected the name of a file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if (path.exists() and not path.is_file()) or _STREAM.fullmatch(str(path)):
+            with path.open("ab", buffering=0) as stream:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[stream.write(rest) :]
+            return
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)
-            Path(name).replace(path)
+            Path(name).replace(target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -233,8 +255,9 @@ def read_results(folder: Path) -> Iterator[tuple[Path, Result]]:
 class Journal:
     """The records of one run: appended as they finish, each key at most once, safe against SIGKILL.
 
-    One process at a time holds it. A torn last line and failures of an earlier run are dropped on opening, so that
-    what is asked again stands once. In memory it keeps 16 bytes and a file offset a record.
+    One process at a time writes it, or any number read it. A torn last line, failures of an earlier run and repeats are
+    dropped by a writer on opening, so that what is asked again stands once; a reader passes them over and leaves the
+    file as it is. In memory it keeps 16 bytes and a file offset a record.
 
     Attributes:
         path: The JSONL file.
@@ -247,6 +270,8 @@ class Journal:
         identity: Mapping[str, Any],
         data_dir: str = "",
         current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        *,
+        read_only: bool = False,
     ) -> None:
         """Opens or creates the run folder.
 
@@ -255,35 +280,29 @@ class Journal:
             identity: What makes records comparable; written to `run.json`, and equal to what stands there.
             data_dir: Where the data lay; noted in `run.json` for scoring again, may differ from what stands there.
             current: Brings what stands there, which an older version may have written, to the fields of this one.
+            read_only: Nothing is written but, where that can be, an empty lock file; there is no `append` then.
 
         Raises:
-            Vr1benchError: The folder belongs to another run, is in use, or cannot be written.
+            Vr1benchError: The folder belongs to another run, is in use, or cannot be read or written.
         """
         self.path = folder / "records.jsonl"
         self.failures: dict[str, str] = {}
         self._offsets: dict[bytes, int] = {}
+        self._file = -1
         check_identity(folder, identity, current)
+        self._lock = _locked_for_reading(folder) if read_only else _locked_for_writing(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise Vr1benchError(
-                f"{folder} is in use by another vr1bench process; wait for it, or name another --output"
-            ) from error
-        try:
-            if not (folder / "run.json").exists():
-                noted = {"identity": identity, "data_dir": data_dir}
-                write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")
-            self._repair()
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self._size = os.fstat(self._file).st_size
+            if read_only:
+                self._open_for_reading()
+            else:
+                if not (folder / "run.json").exists():
+                    noted = {"identity": identity, "data_dir": data_dir}
+                    write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")
+                self._repair()
+                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                self._size = os.fstat(self._file).st_size
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
 
     def __enter__(self) -> Journal:
@@ -335,27 +354,44 @@ class Journal:
         return Record.model_validate_json(chunk)
 
     def close(self) -> None:
-        """Ends the writing and frees the lock; may be called twice."""
-        if not self._lock.closed:
+        """Ends the reading or writing and frees the lock; may be called twice."""
+        if self._file >= 0:
             os.close(self._file)
+            self._file = -1
+        if self._lock:
             self._lock.close()
+
+    def _open_for_reading(self) -> None:
+        try:
+            self._file = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:  # no answer yet
+            return
+        except OSError as error:
+            raise Vr1benchError(f"cannot read {self.path}: {error.strerror}; expected what the run wrote") from error
+        with open(self._file, "rb", closefd=False) as file:
+            self._index(file)
 
     def _repair(self) -> None:
         """Keeps the good records, once each, and indexes them; rewrites the file only where something must go."""
         if not self.path.exists():
             return
-        offset, clean = 0, True
         with self.path.open("rb") as file:
-            for line in file:
-                record = _record(line)
-                key = bytes.fromhex(record.key) if record and record.failure is None else None
-                if key is None or key in self._offsets:
-                    clean = False
-                    continue
-                self._offsets[key] = offset
-                offset += len(line)
+            clean = self._index(file)
         if not clean:
             self._rewrite()
+
+    def _index(self, file: IO[bytes]) -> bool:
+        """Notes where the good records begin, the first of each key; whether nothing else stands in the file."""
+        offset, clean = 0, True
+        for line in file:
+            record = _record(line)
+            key = bytes.fromhex(record.key) if record and record.failure is None else None
+            if key is None or key in self._offsets:
+                clean = False
+            else:
+                self._offsets[key] = offset
+            offset += len(line)
+        return clean
 
     def _rewrite(self) -> None:
         seen: set[bytes] = set()
@@ -371,6 +407,41 @@ class Journal:
             new.flush()
             os.fsync(new.fileno())
         draft.replace(self.path)
+
+
+def _locked_for_writing(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise _in_use(folder) from error
+    return lock
+
+
+def _locked_for_reading(folder: Path) -> IO[str] | None:
+    """None where there is no lock and none can be made: who may not write there can only read."""
+    try:
+        lock = os.fdopen(os.open(folder / ".lock", os.O_RDONLY | os.O_CREAT, 0o644))
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise _in_use(folder) from error
+    except OSError:  # a file system without locks
+        lock.close()
+        return None
+    return lock
+
+
+def _in_use(folder: Path) -> Vr1benchError:
+    return Vr1benchError(f"{folder} is in use by another vr1bench process; wait for it, or name another --output")
 
 
 def check_identity(

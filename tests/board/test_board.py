@@ -261,7 +261,7 @@ def test_rows_in_the_order_that_is_asked_for():
 
 
 def test_the_pivot_has_a_row_a_benchmark():
-    results = [result("a", day=2), result("b", value=0.5, tie=0.45), result("b", "c", commit="12345678")]
+    results = [result("a", day=2, n=40), result("b", value=0.5, tie=0.45, n=40), result("b", "c", commit="12345678")]
     text = drawn(results, [report()], by="benchmark")
     assert "numbers of two rows do not compare" in text
     assert "best of its row" in text
@@ -269,7 +269,7 @@ def test_the_pivot_has_a_row_a_benchmark():
     ((head, *rows),) = pipes(drawn(results, by="benchmark")).values()
     assert head == ["benchmark", "a@aaaaaaaa", "b@aaaaaaaa"]
     assert rows == [
-        [STANDARD, "25.0 ±6.0 (20.0)", "**50.0 ±6.0 (45.0)**"],
+        [f"{STANDARD}0", "25.0 ±6.0 (20.0)", "**50.0 ±6.0 (45.0)**"],
         ["c val, AP, standard, constant, n=4", "", "25.0 ±6.0 (20.0)"],
         ["date", "2026-01-02", "2026-01-01"],
         ["commit", "", "12345678"],

@@ -147,7 +147,8 @@ def test_suites_of_several_metrics_have_no_mean_but_those_within_do():
     assert len({one.values.primary for one in results}) > 1
     found = [name for name in headings(results, suite="paper-vlm-r1") if "mean of" in name]
     assert found == [
-        "refcoco-val mean of 3", "ovdeval mean of 5 aspects", "ovdeval proper noun mean of 3", "ovdeval attribute mean of 2",
+        "refcoco-val mean of 3", "ovdeval mean of 5 aspects",
+        "ovdeval proper noun mean of 3", "ovdeval attribute mean of 2",
     ]  # fmt: skip
 
 

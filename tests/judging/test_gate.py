@@ -54,12 +54,26 @@ def test_a_benchmark_may_have_a_tolerance_of_its_own():
         gate(new, base, Rules(benchmarks={"c": 1.0}))
 
 
+def test_few_images_are_judged_in_the_mean_only():
+    base = {"a": made(np.ones(4, bool), "a"), "b": made(coin(0.7), "b")}
+    verdict = gate({**base, "a": made(np.zeros(4, bool), "a")}, base)
+    few = verdict.checks[0]
+    assert (few.name, few.passed) == ("a", True)
+    assert few.why == "4 images are too few to judge alone: they count in the mean"
+
+
+def test_a_drop_of_exactly_the_tolerance_is_within_it():
+    right = np.arange(1000) < 687
+    base, new = made(right, "a"), made(np.arange(1000) < 682, "a")
+    assert gate({"a": new}, {"a": base}).checks[0].why == "dropped by 0.5 points, within 0.5"
+
+
 def test_many_benchmarks_do_not_make_noise_a_failure():
     """One of 35 has p = .01 one-sided: alone it would fail, among 36 checks it does not."""
     right = coin(0.7)
     base = {f"b{i}": made(right, f"b{i}") for i in range(35)}
     new = dict(base)
-    new["b7"] = made(worse(right, 6), "b7")  # six of 400, all one way: z = 2.5
+    new["b7"] = made(worse(right, 8), "b7")  # eight of 400, all one way: t = 2.8
     alone = gate({"b7": new["b7"]}, {"b7": base["b7"]})
     assert not alone.passed
     assert gate(new, base).passed
@@ -117,7 +131,12 @@ def test_rules_from_a_file(tmp_path):
     path = tmp_path / "gate.toml"
     path.write_text('tolerance = 1.0\n[benchmarks]\n"odinw/Packages" = 5.0\n')
     assert read_rules(path) == Rules(tolerance=1.0, benchmarks={"odinw/Packages": 5.0})
-    for bad, words in (("tolerance = -1", "greater than or equal"), ("alpha = 2", "less than 1"), ("x = 1", "x")):
+    for bad, words in (
+        ("[benchmarks]\na = -1", "greater than or equal"),
+        ("tolerance = -1", "greater than or equal"),
+        ("alpha = 2", "less than 1"),
+        ("x = 1", "x"),
+    ):
         path.write_text(bad)
         with pytest.raises(Vr1benchError, match=words):
             read_rules(path)

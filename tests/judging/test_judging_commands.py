@@ -12,6 +12,7 @@ from judging.made import coin, made
 from vr1bench import run
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.lookup import by_benchmark, results_of
+from vr1bench.rescoring import rescore
 from vr1bench.store import write_result
 
 
@@ -56,19 +57,70 @@ def test_several_results_of_a_benchmark_are_not_guessed(results):
         by_benchmark(results_of("old", results), "old")
 
 
-def test_run_folders(tmp_path, coco_folder):
+@pytest.fixture
+def run_folder(tmp_path, coco_folder):
+    """A run of three images and its result."""
     run(
         "nobody", benchmark=str(coco_folder / "small.toml"), engine="oracle", family="absolute", data_dir=coco_folder,
         output=tmp_path / "out",
     )  # fmt: skip
     (folder,) = {path.parent for path in (tmp_path / "out/runs").rglob("run.json")}
-    for name in (folder, folder.parent, tmp_path / "out/runs"):
+    return folder
+
+
+def test_run_folders(run_folder, tmp_path):
+    for name in (run_folder, run_folder.parent, tmp_path / "out/runs"):
         (found,) = results_of(str(name), tmp_path / "out")
         assert found.key.model == "oracle-absolute"
     for path in (tmp_path / "out").rglob("oracle*.json"):
         path.unlink()
     with pytest.raises(IncompleteError, match="its run did not end"):
-        results_of(str(folder), tmp_path / "out")
+        results_of(str(run_folder), tmp_path / "out")
+
+
+def test_a_run_stands_for_its_own_result(run_folder, tmp_path):
+    rescore(run_folder, changes={"scores": "order"})
+    rescore(run_folder, limit=2)
+    (found,) = results_of(str(run_folder), tmp_path)
+    assert (found.key.split, found.key.scores) == ("val", "constant")
+    (tmp_path / "out" / found.key.path).unlink()
+    (found,) = results_of(str(run_folder), tmp_path)
+    assert (found.key.split, found.key.scores) == ("val[:2]", "constant")
+    rescore(run_folder, limit=1)
+    with pytest.raises(Vr1benchError, match="several results"):
+        by_benchmark(results_of(str(run_folder), tmp_path), "it")
+
+
+def test_a_run_of_points_stands_for_its_points(coco_folder, tmp_path):
+    run(
+        "nobody", benchmark=str(coco_folder / "small.toml"), engine="oracle", family="molmo", data_dir=coco_folder,
+        output=tmp_path / "out", changes={"query": "one"},
+    )  # fmt: skip
+    (found,) = results_of(str(tmp_path / "out/runs"), tmp_path)
+    assert found.key.scores == "points"
+
+
+def test_a_run_can_be_compared_with_itself(run_folder, vr1bench):
+    done = vr1bench("compare", run_folder, run_folder)
+    assert done.returncode == 0, done.stderr
+    assert "samples answered worse: 0, better: 0" in done.stdout
+
+
+def test_a_folder_is_what_it_holds_whatever_it_is_called(results, tmp_path):
+    (path,) = results.rglob("a/*/old*.json")
+    named = tmp_path / "runs" / "a"
+    shutil.copytree(path.parent, named, ignore=lambda _, names: [n for n in names if n.startswith("new")])
+    assert len(results_of(str(named), results)) == 1
+    (named / "mine").mkdir()
+    (named / "mine" / "run.json").write_text("{}")
+    assert len(results_of(str(named), results)) == 1
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_folder(results, name, monkeypatch):
+    monkeypatch.chdir(results / "a")
+    with pytest.raises(Vr1benchError, match="empty name"):
+        results_of(name, results)
 
 
 def test_the_gate_ends_with_its_verdict(results, vr1bench, tmp_path):
@@ -111,5 +163,5 @@ def test_compare_and_power_print_tables(results, vr1bench):
     assert vr1bench("compare", "old", "new", "--results", results, "--format", "pdf").returncode == 2
     done = vr1bench("power", "old", "--results", results)
     assert done.stdout.splitlines()[-1].split()[:3] == ["mean", "of", "2"]
-    assert "name a second model" in done.stderr
+    assert "name a second" in done.stderr
     assert vr1bench("power", "old", "new", "--results", results).stderr == ""

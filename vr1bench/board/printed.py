@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from vr1bench.benchmark import READINGS, suite, suites
+from vr1bench.benchmark import READINGS, suite, whole_suites
 from vr1bench.board.means import mean_metric
 from vr1bench.board.text import counts_text, measured, percent
 from vr1bench.protocol import is_oracle
@@ -25,24 +25,21 @@ def run_table(results: Sequence[Result]) -> str:
 def _means(results: Mapping[str, Result], count: int) -> list[dict[str, str]]:
     if len(results) < count:  # several results of one benchmark: no mean is meant
         return []
-    sets = {frozenset(one.name for one in suite(name)): name for name in reversed(list(suites()))}
-    whole, readings = frozenset(results), {found for found, name in sets.items() if name in READINGS}
-    means = [
-        (name, found) for found, name in reversed(sets.items())
-        if found <= whole and found not in readings and _alike(found, results)
-    ]  # fmt: skip
-    if not means and whole not in readings and _alike(whole, results):
+    whole = tuple(results)
+    means = [(name, members) for name, members in whole_suites(whole).items() if _alike(members, results)]
+    readings = [{one.name for one in suite(name)} for name in READINGS]
+    if not means and set(whole) not in readings and _alike(whole, results):
         means = [("", whole)]
     rows: list[dict[str, str]] = []
     for name, members in means:
-        mean, title = mean_metric({one: results[one].primary for one in results if one in members})
-        of = title if members == whole else f"{name}: {title}"
-        primary = results[next(iter(members))].values.primary
+        mean, title = mean_metric({one: results[one].primary for one in members})
+        of = title if set(members) == set(whole) else f"{name}: {title}"
+        primary = results[members[0]].values.primary
         rows.append({"benchmark": of, "metric": primary, "value": measured(mean)})
     return rows
 
 
-def _alike(members: frozenset[str], results: Mapping[str, Result]) -> bool:
+def _alike(members: Sequence[str], results: Mapping[str, Result]) -> bool:
     """Whether several benchmarks have one primary metric, and each a value of it."""
     values = [results[name] for name in members]
     return (

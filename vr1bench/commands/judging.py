@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from vr1bench.commands.printing import say
-from vr1bench.errors import Vr1benchError
+from vr1bench.errors import IncompleteError, Vr1benchError
 
 if TYPE_CHECKING:
     from vr1bench.store import Result
@@ -26,6 +26,7 @@ def compare(
     old: Annotated[str, typer.Argument(help=SUBJECT)],
     new: Annotated[str, typer.Argument(help="The same.")],
     metric: Judged = "",
+    top: Annotated[int, typer.Option(help="Samples shown that flipped, between two run folders.", min=0)] = 20,
     across: Annotated[
         bool, typer.Option("--across", help="Compare other protocols, splits or data too: unpaired, hence less sure.")
     ] = False,
@@ -45,15 +46,18 @@ def compare(
         raise unknown("format", form, forms)
     before, after = (_subject(one, results, protocol, scores) for one in (old, new))
     found = compared(before, after, metric=metric, across=across)
+    runs = [Path(one) for one in (old, new)]
+    turned = None
+    if all((run / "run.json").is_file() for run in runs):
+        turned = flips(*(load(run) for run in runs))
     if form == "json":
-        say(as_json(found).rstrip("\n"))
+        say(as_json(found, turned).rstrip("\n"))
         return
     say(text(found, forms[form]))
-    runs = [Path(one) for one in (old, new)]
-    if all((run / "run.json").is_file() for run in runs):
-        say("\n" + flips_text(flips(*(load(run) for run in runs)), forms[form]))
-    else:
+    if turned is None:
         typer.echo("note: name two run folders to see which samples flipped", err=True)
+    else:
+        say("\n" + flips_text(turned, forms[form], top))
 
 
 def gate(
@@ -87,8 +91,11 @@ def gate(
     stated = judging.read_rules(rules).model_dump() if rules else {}
     given = {name: value for name, value in said.items() if value is not None}
     wanted = validated(judging.Rules, stated | given, "the gate's rules")
-    judged, before = (_subject(one, results, protocol, scores) for one in (new, baseline))
-    verdict = judging.gate(judged, before, wanted)
+    before = _subject(baseline, results, protocol, scores)
+    try:
+        verdict = judging.gate(_subject(new, results, protocol, scores), before, wanted)
+    except IncompleteError as error:
+        verdict = judging.incomplete(str(error))
     for path, make in ((junit, judging.junit), (json, judging.as_json)):
         if path:
             write_text(path, make(verdict))
@@ -108,6 +115,9 @@ def power(
     metric: Judged = "",
     alpha: Annotated[float, typer.Option(help="Chance of a false alarm.", min=1e-6, max=0.5)] = 0.05,
     chance: Annotated[float, typer.Option(help="With which the drop is to be found.", min=0.5, max=0.999)] = 0.8,
+    correlation: Annotated[
+        Optional[float], typer.Option(help="Between two models' results, where no second shows it.", min=0, max=0.99)
+    ] = None,
     protocol: OnlyProtocol = None,
     scores: OnlyScores = None,
     results: Results = Path("results"),
@@ -118,10 +128,11 @@ def power(
 
     first = _subject(model, results, protocol, scores)
     second = _subject(other, results, protocol, scores) if other else None
-    say(table(seen(first, second, metric=metric, alpha=alpha, chance=chance)))
+    share = CORRELATION if correlation is None else correlation
+    say(table(seen(first, second, metric=metric, alpha=alpha, chance=chance, correlation=share)))
     if second is None:
         typer.echo(
-            f"note: two models' results are taken to correlate at {CORRELATION:g}; name a second model to measure it",
+            f"note: two models' results are taken to correlate at {share:g}; name a second model to measure it",
             err=True,
         )
 

@@ -29,7 +29,7 @@ def refer(tmp_path):
         lines = [json.dumps({"sample_id": str(i), "text": json.dumps([{"bbox_2d": b}])}) for i, b in enumerate(boxes)]
         (tmp_path / "a.jsonl").write_text("\n".join(lines))
         (result,) = vr1bench.run(
-            "x", benchmark=str(tmp_path / "b.toml"), engine="replay", engine_args={"path": str(tmp_path / "a.jsonl")},
+            "x", benchmark=str(tmp_path / "b.toml"), engine="replay", engine_args={"file": str(tmp_path / "a.jsonl")},
             family="absolute", data_dir=tmp_path, output=tmp_path / "out",
         )  # fmt: skip
         return result.values

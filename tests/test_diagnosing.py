@@ -119,6 +119,8 @@ def test_the_same_records_and_another_judgement(run, coco_folder):
     assert dropped.key.protocol == "standard[unknown=drop]"
     assert {kind: n for kind, n in dropped.whole.mistakes.items() if n} == {"background": 1, "missed": 1}
     assert mistakes(run, limit=1).whole.samples == 1
+    with pytest.raises(Vr1benchError, match="--limit 0: expected 1 or more samples"):
+        mistakes(run, limit=0)
 
 
 def test_the_table_of_a_detection_run(run):

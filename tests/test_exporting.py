@@ -23,6 +23,12 @@ def output(tmp_path_factory):
         yield folder / "out"
 
 
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "vr1bench.cli", *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+
+
 def run_of(output, name):
     (path,) = (output / "runs").glob(f"*/demo/{name}/*/run.json")
     return vr1bench.load(path.parent, limit=30)
@@ -71,7 +77,7 @@ def test_coco_results_score_the_same_when_they_come_back(output, tmp_path, name)
     (path,) = (output / "runs").glob(f"*/demo/{name}/*/run.json")
     whole = vr1bench.load(path.parent, limit=30)
     boxes = sum(len(row["boxes"]) for row in whole.rows())
-    assert whole.to_coco(tmp_path / "boxes.json") == boxes
+    assert whole.to_coco(tmp_path / "boxes.json") == (boxes, 0)
     found = json.loads((tmp_path / "boxes.json").read_text())
     assert set(found[0]) == {"image_id", "category_id", "bbox", "score"}
     assert all(isinstance(row["image_id"], int) for row in found)
@@ -88,6 +94,93 @@ def test_what_has_no_boxes_gives_no_coco_file(output, tmp_path):
     with pytest.raises(Vr1benchError, match="expected a detection benchmark"):
         run_of(output, "rec").to_coco(tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.fixture
+def asked(coco_folder, tmp_path):
+    """Runs stored answers, or an oracle's, on the small set, and gives the run's folder."""
+
+    def run(texts=None, **options):
+        if texts:
+            rows = [json.dumps({"sample_id": name, "text": text}) for name, text in texts.items()]
+            (tmp_path / "answers.jsonl").write_text("\n".join(rows) + "\n")
+            options = {"engine": "replay", "engine_args": {"file": str(tmp_path / "answers.jsonl")}} | options
+        options = {"engine": "oracle", "benchmark": str(coco_folder / "small.toml"), "family": "absolute"} | options
+        vr1bench.run("someone", data_dir=coco_folder, output=tmp_path / "out", **options)
+        (path,) = (tmp_path / "out" / "runs").rglob("run.json")
+        return path.parent
+
+    return run
+
+
+def box(label):
+    return {"bbox_2d": [2, 3, 22, 13], "label": label}
+
+
+@pytest.mark.parametrize("unknown", ["keep", "drop"])
+def test_boxes_of_no_class_are_left_out_and_counted(asked, tmp_path, unknown):
+    texts = {"3": json.dumps([box("dog"), box("cow")]), "5": json.dumps([box("hen")]), "7": "[]"}
+    whole = vr1bench.load(asked(texts), changes={"unknown": unknown})
+    assert whole.to_coco(tmp_path / "boxes.json") == (1, 2)
+    assert len(json.loads((tmp_path / "boxes.json").read_text())) == 1
+    words = ["export", whole.folder, "--format", "coco", "--to", tmp_path / "x.json"]
+    done = command(*words)
+    assert done.stderr == f"1 rows written to {tmp_path / 'x.json'}; 2 boxes of no class of the benchmark left out\n"
+
+
+def test_points_are_scored_as_points(asked, tmp_path):
+    folder = asked(family="molmo", overrides={"query": "one"})
+    rows = list(vr1bench.load(folder).rows())
+    result, _ = vr1bench.rescore(folder)
+    right, guessed, gold = (sum(row[name] for row in rows) for name in ("right", "guessed", "gold"))
+    assert (right, guessed, gold) == (3, 3, 3)
+    assert 2 * right / (guessed + gold) == result.values.metrics["point F1"].value
+    with pytest.raises(Vr1benchError, match="'molmo' answers in points, COCO results need boxes"):
+        vr1bench.load(folder).to_coco(tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_phrase_that_is_pointed_at_is_correct(asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
+    vr1bench.run("x", benchmark="demo/rec", engine="oracle", family="molmo", limit=5, output=tmp_path / "demo")
+    (path,) = (tmp_path / "demo" / "runs").rglob("run.json")
+    rows = list(vr1bench.load(path.parent, limit=5).rows())
+    assert [row["correct"] for row in rows] == [True] * 5
+    assert not any("iou" in row for row in rows)
+
+
+def test_a_file_is_whole_and_no_folder(asked, tmp_path):
+    pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: uv sync --extra rows")
+    folder = asked()
+    done = command("export", folder, "--format", "parquet", "--to", tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "it is a folder; expected the name of a file" in done.stderr
+    (tmp_path / "there.parquet").write_text("old")
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "there.parquet")
+    assert vr1bench.load(folder).to_parquet(tmp_path / "link.parquet") == 3
+    assert (tmp_path / "there.parquet").read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize("words", [["export"], ["errors"], ["score"]])
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_is_one_or_more(asked, words, limit):
+    done = command(*words, asked(), "--limit", limit)
+    assert done.returncode == 2
+    assert f"--limit {limit}: expected 1 or more samples" in done.stderr
+
+
+def test_results_are_written_as_they_are(asked, tmp_path):
+    folder = asked()
+    for more in (["--limit", "1"], ["--data-dir", tmp_path]):
+        done = command("export", folder, "--format", "lm-eval", *more)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "do not go with it" in done.stderr
+
+
+def test_two_may_read_a_run_at_once(asked):
+    run = vr1bench.load(asked())
+    both = [(one["id"], two["id"]) for one, two in zip(run.rows(), run.rows(), strict=True)]
+    assert both == [(name, name) for name in ("3", "5", "7")]
 
 
 def test_lm_eval_form(output):
@@ -116,10 +209,7 @@ def test_the_command(output, tmp_path):
     (path,) = (output / "runs").glob("*/demo/rec/*/run.json")
 
     def export(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "vr1bench.cli", "export", str(path.parent), *map(str, words)],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        return command("export", path.parent, *words)
 
     done = export("--limit", "30")
     assert done.returncode == 0, done.stderr

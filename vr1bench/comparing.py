@@ -145,6 +145,8 @@ def flips_text(found: Sequence[Flip], form: str = "simple", top: int = 20) -> st
         [one.id, one.image, shorten(one.asked, 50), f"{100 * one.old:.0f}", f"{100 * one.new:.0f}"]
         for one in found[:top]
     ]
+    if form == "pipe":  # names and phrases come from outside
+        rows = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
     if not rows:
         return said
     header = ["sample", "image", "asked", "old", "new"]

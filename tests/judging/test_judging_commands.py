@@ -94,7 +94,7 @@ def test_a_run_stands_for_its_own_result(run_folder, tmp_path):
 def test_a_run_of_points_stands_for_its_points(coco_folder, tmp_path):
     run(
         "nobody", benchmark=str(coco_folder / "small.toml"), engine="oracle", family="molmo", data_dir=coco_folder,
-        output=tmp_path / "out", changes={"query": "one"},
+        output=tmp_path / "out", overrides={"query": "one"},
     )  # fmt: skip
     (found,) = results_of(str(tmp_path / "out/runs"), tmp_path)
     assert found.key.scores == "points"

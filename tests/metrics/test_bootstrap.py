@@ -17,7 +17,6 @@ from vr1bench.metrics.bootstrap import (
     Draws,
     count_replicates,
     interval,
-    mean_replicates,
     means,
     multiplicities,
     packed,
@@ -182,20 +181,6 @@ def test_the_interval_is_196_sd_to_either_side_within_0_and_1() -> None:
     assert interval(0.9, values) == pytest.approx((0.704, 1.0))
     assert interval(0.4, np.full(10, 0.4)) == (0.4, 0.4)
     assert interval(0.4, np.array([0.4, ABSENT, ABSENT])) is None
-
-
-def test_a_mean_of_sets_moves_less_than_its_sets() -> None:
-    rng = np.random.default_rng(2)
-    parts = {f"odinw/{i}": rng.normal(0.5, 0.05, 1000) for i in range(4)}
-    mean = mean_replicates(parts)
-    np.testing.assert_allclose(mean, np.mean(list(parts.values()), axis=0))
-    assert float(np.std(mean)) == pytest.approx(0.025, rel=0.1)
-    parts["odinw/0"][3] = ABSENT
-    assert mean_replicates(parts)[3] == ABSENT
-    assert (mean_replicates(parts)[:3] == mean[:3]).all()
-    aspects = ("celebrity", "logo", "landmark", "color", "material", "position", "relationship", "negation")
-    overall = mean_replicates({f"ovdeval/{name}": np.full(2, float(name == "logo")) for name in aspects})
-    assert overall.tolist() == pytest.approx([1 / 15, 1 / 15])
 
 
 def test_replicates_are_packed_as_float32() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.metrics.ap import ABSENT
-from vr1bench.metrics.aspects import weights
 from vr1bench.metrics.pointwise import Counts
 from vr1bench.types import Floats, Ints
 
@@ -117,21 +116,6 @@ def count_replicates(draws: Draws, counts: Counts) -> dict[str, Floats]:
         "precision": ratios(draws, counts.right, counts.guessed),
         "recall": ratios(draws, counts.right, counts.gold),
     }
-
-
-def mean_replicates(parts: Mapping[str, Floats]) -> Floats:
-    """Replicates of a suite's mean, (B,), weighted as `vr1bench.metrics.aspects.mean`; `ABSENT` where any of them is.
-
-    Different data have different seeds, so their replicates are independent; benchmarks of the same data and number of
-    images move together, as they should.
-
-    Args:
-        parts: Benchmark to its replicates, (B,); at least one.
-    """
-    weight, _ = weights(parts)
-    table = np.stack(list(parts.values()))
-    mean = np.array([weight[name] for name in parts]) @ table
-    return np.where((table == ABSENT).any(axis=0), ABSENT, mean)
 
 
 def sd(replicates: Floats) -> float | None:

@@ -14,7 +14,6 @@ from PIL import Image
 import vr1bench
 from vr1bench.benchmark import benchmarks, find, fingerprint, suite
 from vr1bench.board import notes
-from vr1bench.errors import Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.prepare import failure, prepare
 from vr1bench.protocol import KINDS, protocol, protocols

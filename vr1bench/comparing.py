@@ -35,6 +35,7 @@ class Flip:
     """A sample that one of two models answers better.
 
     Attributes:
+        benchmark: Whose sample it is.
         id: The sample's.
         image: Its picture, below the data folder.
         asked: What was asked, in short.
@@ -42,6 +43,7 @@ class Flip:
         new: How well after.
     """
 
+    benchmark: str
     id: str
     image: str
     asked: str
@@ -125,7 +127,7 @@ def flips(old: Run, new: Run) -> list[Flip]:
         values = _goodness(before), _goodness(after)
         if values[0] != values[1]:
             asked = before.get("question") or ", ".join(before["queries"])
-            found.append(Flip(before["id"], before["image"], asked, *values))
+            found.append(Flip(before["benchmark"], before["id"], before["image"], asked, *values))
     return sorted(found, key=lambda one: -abs(one.new - one.old))
 
 
@@ -142,15 +144,15 @@ def flips_text(found: Sequence[Flip], form: str = "simple", top: int = 20) -> st
     lost = sum(one.new < one.old for one in found)
     said = f"samples answered worse: {lost}, better: {len(found) - lost}"
     rows = [
-        [one.id, one.image, shorten(one.asked, 50), f"{100 * one.old:.0f}", f"{100 * one.new:.0f}"]
+        [one.benchmark, one.id, one.image, shorten(one.asked, 50), f"{100 * one.old:.0f}", f"{100 * one.new:.0f}"]
         for one in found[:top]
     ]
     if form == "pipe":  # names and phrases come from outside
         rows = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
     if not rows:
         return said
-    header = ["sample", "image", "asked", "old", "new"]
-    align = ["left"] * 3 + ["right"] * 2
+    header = ["benchmark", "sample", "image", "asked", "old", "new"]
+    align = ["left"] * 4 + ["right"] * 2
     return f"{said}\n\n" + tabulate(rows, headers=header, tablefmt=form, disable_numparse=True, colalign=align)
 
 

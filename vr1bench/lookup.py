@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.exporting import Run
 from vr1bench.families import FAMILIES
 from vr1bench.registry import unknown
 from vr1bench.rescoring import output_of
-from vr1bench.store import Key, Result, read_result, read_results, read_run
+from vr1bench.store import Key, Result, file_name, read_result, read_results, read_run
 
 
 def results_of(name: str, folder: Path) -> list[Result]:
@@ -56,6 +57,25 @@ def by_benchmark(results: Iterable[Result], where: str) -> dict[str, Result]:
                 "name the file of one, or narrow them with --protocol or --scores"
             )
     return found
+
+
+def run_of(result: Result, name: str, folder: Path) -> Run | None:
+    """The run that a Result was scored from; None where its records are not there.
+
+    Args:
+        result: One of those that `results_of` found.
+        name: What it was found by.
+        folder: Where a model's name was looked for.
+    """
+    path, key = Path(name), result.key
+    split, _, cut = key.split.partition("[:")
+    below = Path("runs", key.slug, key.benchmark, file_name(f"{split}.{key.protocol}.{key.scores}"))
+    if (path / "run.json").is_file():
+        roots = [output_of(path)]
+    else:
+        roots = [path, *path.resolve().parents] if path.exists() else [folder]
+    limit = {"limit": int(cut.rstrip("]"))} if cut else {}
+    return next((Run(root / below, limit) for root in roots if (root / below / "run.json").is_file()), None)
 
 
 def _column(key: Key) -> str:

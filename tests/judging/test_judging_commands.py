@@ -156,7 +156,8 @@ def test_the_rules_file_and_the_command_line(results, vr1bench, tmp_path):
 def test_compare_and_power_print_tables(results, vr1bench):
     done = vr1bench("compare", "old", "new", "--results", results)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[2].split()[:5] == ["a", "Acc@0.5", "400", "70.0", "62.2"] or "*" in done.stdout
+    values = [results_of(name, results)[0].primary.value for name in ("old", "new")]
+    assert done.stdout.splitlines()[2].split()[:5] == ["a", "Acc@0.5", "400", *(f"{100 * one:.1f}" for one in values)]
     rows = json.loads(vr1bench("compare", "old", "new", "--results", results, "--format", "json").stdout)
     assert [row["benchmark"] for row in rows["differences"]] == ["a", "b", "mean of 2"]
     assert "| a" in vr1bench("compare", "old", "new", "--results", results, "--format", "md").stdout
@@ -165,3 +166,25 @@ def test_compare_and_power_print_tables(results, vr1bench):
     assert done.stdout.splitlines()[-1].split()[:3] == ["mean", "of", "2"]
     assert "name a second" in done.stderr
     assert vr1bench("power", "old", "new", "--results", results).stderr == ""
+
+
+def test_samples_that_flipped_are_found_beside_the_results(vr1bench, coco_folder, tmp_path):
+    right = [{"box": [2, 3, 22, 13], "label": "dog"}, {"box": [5, 5, 35.5, 25], "label": "cat"}]
+    for model, said in (("one", right), ("two", right[:1])):
+        lines = [{"sample_id": "3", "text": json.dumps(said)}, *({"sample_id": i, "text": "[]"} for i in ("5", "7"))]
+        (tmp_path / f"{model}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        run(
+            model, benchmark=str(coco_folder / "small.toml"), engine="replay", family="absolute",
+            engine_args={"file": str(tmp_path / f"{model}.jsonl")}, data_dir=coco_folder, output=tmp_path / "out",
+        )  # fmt: skip
+    done = vr1bench("compare", "one", "two", "--results", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "samples answered worse: 1, better: 0" in done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["small", "3", "a", "3.png", "dog,", "cat", "100", "67"]
+    told = json.loads(vr1bench("compare", "one", "two", "--results", tmp_path / "out", "--format", "json").stdout)
+    assert [flip["id"] for flip in told["flips"]] == ["3"]
+    assert "runs/ folders" not in done.stderr
+    shutil.rmtree(tmp_path / "out" / "runs")
+    done = vr1bench("compare", "one", "two", "--results", tmp_path / "out")
+    assert "runs/ folders" in done.stderr
+    assert "answered worse" not in done.stdout

@@ -26,7 +26,7 @@ def compare(
     old: Annotated[str, typer.Argument(help=SUBJECT)],
     new: Annotated[str, typer.Argument(help="The same.")],
     metric: Judged = "",
-    top: Annotated[int, typer.Option(help="Samples shown that flipped, between two run folders.", min=0)] = 20,
+    top: Annotated[int, typer.Option(help="Samples shown that flipped.", min=0)] = 20,
     across: Annotated[
         bool, typer.Option("--across", help="Compare other protocols, splits or data too: unpaired, hence less sure.")
     ] = False,
@@ -38,7 +38,7 @@ def compare(
     """Say what changed from one model to another: differences with intervals and p-values, and classes that moved."""
     from vr1bench.comparing import as_json, flips, flips_text, text
     from vr1bench.comparing import compare as compared
-    from vr1bench.exporting import load
+    from vr1bench.lookup import run_of
     from vr1bench.registry import unknown
 
     forms = {"text": "simple", "md": "pipe", "json": ""}
@@ -46,18 +46,17 @@ def compare(
         raise unknown("format", form, forms)
     before, after = (_subject(one, results, protocol, scores) for one in (old, new))
     found = compared(before, after, metric=metric, across=across)
-    runs = [Path(one) for one in (old, new)]
-    turned = None
-    if all((run / "run.json").is_file() for run in runs):
-        turned = flips(*(load(run) for run in runs))
+    runs = [(run_of(before[name], old, results), run_of(after[name], new, results)) for name in before if name in after]
+    pairs = [(one, other) for one, other in runs if one and other]
+    turned = sorted((flip for pair in pairs for flip in flips(*pair)), key=lambda one: -abs(one.new - one.old))
     if form == "json":
-        say(as_json(found, turned).rstrip("\n"))
+        say(as_json(found, turned if pairs else None).rstrip("\n"))
         return
     say(text(found, forms[form]))
-    if turned is None:
-        typer.echo("note: name two run folders to see which samples flipped", err=True)
-    else:
+    if pairs:
         say("\n" + flips_text(turned, forms[form], top))
+    if len(pairs) < len(runs):
+        typer.echo("note: which samples flipped is known only where both sides' runs/ folders are there", err=True)
 
 
 def gate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -166,8 +165,8 @@ def test_coco_scale_against_the_fastest_libraries(benchmark: BenchmarkFixture, s
         ours.append(cpu_seconds(engines.ours))
         if turn % 3 == 0:
             faster.append(cpu_seconds(engines.faster_coco_eval))
-    own = statistics.median(ours)
-    ratios = {"hotcoco": statistics.median(hot) / own, "faster-coco-eval": statistics.median(faster) / own}
+    own = min(ours)  # what else the machine does can only add to a turn
+    ratios = {"hotcoco": min(hot) / own, "faster-coco-eval": min(faster) / own}
     benchmark.extra_info |= {"cpu_ms": own * 1e3, "boxes": [len(engines.truth), len(engines.guesses)], **ratios}
     benchmark.pedantic(engines.ours, rounds=5)
     print(f"\n{scores} scores: {own * 1e3:.1f} ms of CPU time, against", {k: f"{v:.1f}x" for k, v in ratios.items()})

@@ -1,6 +1,8 @@
 """What tests share: where the real data lies."""
 
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,14 @@ def shared_data() -> Path:
 # The machine may be busy with a model; how long an example takes says nothing here.
 settings.register_profile("vr1bench", deadline=None)
 settings.load_profile("vr1bench")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Children hear Ctrl-C, which a shell's background job, and whatever it starts, is told to ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def instances(first_id, about=lambda _: {}):
 
 def write_coco(_, path, name):
     put(path, instances(0 if name.startswith("odinw/") else 1))
-    folder = path.parent if name.startswith("odinw/") else path.parents[1] / "val2017"
+    folder = path.parent if name.startswith("odinw/") else path.parents[1] / path.stem.removeprefix("instances_")
     for i in PICTURES:
         put(folder / f"{i}.jpg", jpeg())
 

@@ -6,20 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from command_line import COMMAND, started, typed
 
 from vr1bench.parsing import parse_lines
-
-COMMAND = [sys.executable, "-m", "vr1bench.cli"]
-
-
-def vr1bench(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
-    )
 
 
 @pytest.fixture
@@ -32,7 +21,7 @@ def small(coco_folder):
 
 
 def test_run_prints_a_table_and_says_where(small, coco_folder):
-    done = vr1bench("run", *small)
+    done = started("run", *small)
     assert done.returncode == 0, done.stderr
     header, _, row = done.stdout.splitlines()
     assert header.split() == [
@@ -55,20 +44,20 @@ def test_run_prints_a_table_and_says_where(small, coco_folder):
 
 
 def test_score_reads_a_run_folder_again(small, coco_folder):
-    vr1bench("run", *small)
+    typed("run", *small)
     (run,) = (coco_folder / "out").glob("runs/*/small/*")
-    done = vr1bench("score", run, "--set", "ids=as-shipped", "--json", "--verify")
+    done = started("score", run, "--set", "ids=as-shipped", "--json", "--verify")
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)
     assert result["key"]["protocol"] == "standard[ids=as-shipped]"
     assert result["values"]["metrics"]["AP"]["value"] < 1.0
     assert max(result["values"]["verified"].values()) < 1e-12
-    assert vr1bench("score", run, "--protocol", "qwen2.5").returncode == 3
+    assert typed("score", run, "--protocol", "qwen2.5").returncode == 3
 
 
 def test_score_coco_files(shared_data):
     folder = shared_data / "coco_val2014_100"
-    done = vr1bench(
+    done = typed(
         "score", "--coco-gt", folder / "instances_val2014_100.json",
         "--coco-results", folder / "instances_val2014_fakebbox100_results.json",
     )  # fmt: skip
@@ -82,21 +71,19 @@ def test_score_coco_files(shared_data):
 
 
 def test_board_formats(small, coco_folder):
-    vr1bench("run", *small)
-    rows = json.loads(vr1bench("board", coco_folder / "out", "--format", "json").stdout)
+    typed("run", *small)
+    rows = json.loads(typed("board", coco_folder / "out", "--format", "json").stdout)
     assert {row["metric"]: row["value"] for row in rows}["AP"] == 1.0
-    table = vr1bench("board", coco_folder / "out", "--format", "csv").stdout.splitlines()
+    table = typed("board", coco_folder / "out", "--format", "csv").stdout.splitlines()
     assert table[0].startswith("benchmark,split,protocol,scores,model,")
     assert len(table) == len(rows) + 1
-    assert vr1bench("board", coco_folder / "out").stdout == (coco_folder / "out" / "LEADERBOARD.md").read_text()
+    assert typed("board", coco_folder / "out").stdout == (coco_folder / "out" / "LEADERBOARD.md").read_text()
 
 
 def test_lm_evals_names_and_underscores(small, coco_folder):
-    done = vr1bench(
-        "run", "--tasks", "small", *small[:6], "--output_path", coco_folder / "out", "--data_dir", coco_folder
-    )
+    done = typed("run", "--tasks", "small", *small[:6], "--output_path", coco_folder / "out", "--data_dir", coco_folder)
     assert "unknown suite 'small'" in done.stderr
-    done = vr1bench("run", *small, "--gen_kwargs", "temperature=0.5,seed=3", "--batch_size", "8")
+    done = typed("run", *small, "--gen_kwargs", "temperature=0.5,seed=3", "--batch_size", "8")
     assert done.returncode == 0, done.stderr
     assert "--batch-size is ignored" in done.stderr
     (result,) = (path for path in (coco_folder / "out").rglob("*.json") if "runs" not in path.parts)
@@ -107,7 +94,7 @@ def test_a_config_file_holds_options_and_the_command_line_wins(small, coco_folde
     path = coco_folder / "run.toml"
     path.write_text('model = "demo"\nengine = "oracle"\nfamily = "qwen3-vl"\nlimit = 2\n[set]\nids = "as-shipped"\n')
     rest = ["--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out"]
-    done = vr1bench("run", "--config", path, *rest, "--family", "absolute")
+    done = typed("run", "--config", path, *rest, "--family", "absolute")
     assert done.returncode == 0, done.stderr
     assert "val[:2]" in done.stdout
     assert "standard[ids=as-shipped]" in done.stdout
@@ -136,7 +123,7 @@ def test_a_config_file_holds_options_and_the_command_line_wins(small, coco_folde
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(tmp_path, arguments, words):
-    done = vr1bench(*arguments, cwd=tmp_path)
+    done = typed(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -146,7 +133,7 @@ def test_usage_errors_are_one_line_and_exit_2(tmp_path, arguments, words):
 def test_the_command_line_adds_to_and_wins_over_a_file(small, coco_folder):
     path = coco_folder / "run.toml"
     path.write_text('suite = "demo"\n[set]\nids = "as-shipped"\nmax_detections = 7\n')
-    done = vr1bench("run", "--config", path, *small, "--set", "max_detections=9")
+    done = typed("run", "--config", path, *small, "--set", "max_detections=9")
     assert done.returncode == 0, done.stderr
     assert "standard[ids=as-shipped,max_detections=9]" in done.stdout
 
@@ -160,7 +147,7 @@ def test_notes_say_what_was_broken(coco_folder):
     path = coco_folder / "answers.jsonl"
     rows = [{"sample_id": i, "text": '[{"bbox": [1, 2, 9999, 4], "label": "dog"}]'} for i in "357"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = vr1bench(
+    done = typed(
         "run", "--model", "x", "--engine", "replay", "--engine-args", f"file={path}", "--family", "absolute",
         "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--output", coco_folder / "out",
     )  # fmt: skip
@@ -179,26 +166,26 @@ def test_no_engine_installed_says_how_to_get_one(coco_folder):
 
 
 def test_list_names_everything():
-    done = vr1bench("list")
+    done = started("list")
     assert done.returncode == 0
     for name in ("odinw/ChessPieces", "demo", "standard", "qwen3-vl", "replay"):
         assert name in done.stdout
-    assert "odinw/Raccoon" in vr1bench("list", "benchmarks").stdout
+    assert "odinw/Raccoon" in typed("list", "benchmarks").stdout
 
 
 def test_doctor_says_what_is_there():
-    done = vr1bench("doctor")
+    done = typed("doctor")
     assert "pycocotools" in done.stdout
     assert "--engine auto takes" in done.stdout or "none installed" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["run", "score", "board", "list"])
 def test_help_has_an_example(command):
-    assert "Example: vr1bench" in vr1bench(command, "--help").stdout
+    assert "Example: vr1bench" in typed(command, "--help").stdout
 
 
 def parse(text, *options):
-    return subprocess.run([*COMMAND, "parse", *options], input=text, capture_output=True, text=True)
+    return typed("parse", *options, text=text)
 
 
 def test_parse_reads_an_answer_from_stdin():
@@ -286,10 +273,10 @@ def test_an_unknown_family_is_said_without_lines():
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_a_run_says_which_family_and_why(small, quiet):
-    done = vr1bench("run", *small, *quiet)
+    done = typed("run", *small, *quiet)
     assert done.stderr.splitlines()[0] == "note: family absolute: named on the command line"
     named = [word for word in small if word not in {"--family", "absolute"}]
-    done = vr1bench("run", *named, *quiet)
+    done = typed("run", *named, *quiet)
     assert done.stderr.count("note: family") == 1
     assert done.stderr.startswith("note: family qwen2.5-vl: config.json says model_type 'qwen2_5_vl'\n")
 
@@ -318,8 +305,8 @@ def test_parse_says_what_is_wrong(text, options, message):
 
 
 def test_questions_are_printed_as_lines(tmp_path):
-    done = vr1bench(
+    done = typed(
         "questions", "--family", "griffon", "--benchmark", "demo/rec", "--limit", 2, VR1BENCH_CACHE=tmp_path / "cache"
     )
     assert [json.loads(line)["query"] != "" for line in done.stdout.splitlines()] == [True, True]
-    assert vr1bench("questions", "--family", "griffon").returncode == 2
+    assert typed("questions", "--family", "griffon").returncode == 2

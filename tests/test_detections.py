@@ -3,13 +3,11 @@
 import contextlib
 import io
 import json
-import os
-import subprocess
-import sys
 from collections import defaultdict
 
 import numpy as np
 import pytest
+from command_line import started, typed
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -438,13 +436,6 @@ def test_a_last_name_that_two_benchmarks_share_names_neither(tmp_path):
 # The command line
 
 
-def command(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "vr1bench.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd,
-        env=os.environ.copy(),
-    )  # fmt: skip
-
-
 def columns(board):
     (header,) = (line for line in board.read_text().splitlines() if line.startswith("| model"))
     return [name.strip() for name in header.strip("|").split("|")]
@@ -458,16 +449,16 @@ def test_a_row_of_the_leaderboard(coco_folder):
         "--model", "Grounding DINO-T",
     ]  # fmt: skip
     board = coco_folder / "results" / "LEADERBOARD.md"
-    done = command(*words, cwd=coco_folder)
+    done = started(*words, cwd=coco_folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[2].split()[:6] == ["small", "val", "AP", "25.2", "±36.5", "25.2"]
     assert "1 ok, 2 none" in done.stdout
     written = board.read_text()
     assert columns(board) == ["model", "small val, AP, standard, own, n=3", "date", "commit"]
     assert written.count("| Grounding DINO-T@") == 1
-    assert command(*words, cwd=coco_folder).returncode == 0
+    assert typed(*words, cwd=coco_folder).returncode == 0
     assert board.read_text() == written
-    done = command(*words, "--scores", "constant", "--verify", "--json", cwd=coco_folder)
+    done = typed(*words, "--scores", "constant", "--verify", "--json", cwd=coco_folder)
     (result,) = json.loads(done.stdout)
     assert (result["key"]["scores"], result["run"]["engine"], result["run"]["sampling"]) == (
         "constant", "detections", None,
@@ -478,13 +469,13 @@ def test_a_row_of_the_leaderboard(coco_folder):
     assert len(list(read_results(coco_folder / "results"))) == 2
     # Other detections under the same name are another row, and stand beside a model's.
     (coco_folder / "mine.json").write_text("[]")
-    assert command(*words, cwd=coco_folder).returncode == 0
+    assert typed(*words, cwd=coco_folder).returncode == 0
     assert board.read_text().count("| Grounding DINO-T@") == 2
 
 
 def test_a_suite_prints_its_mean(ovdeval):
     data, folder = ovdeval
-    done = command("score", "--suite", "ovdeval", "--coco-results", folder, "--data-dir", data, cwd=data)
+    done = typed("score", "--suite", "ovdeval", "--coco-results", folder, "--data-dir", data, cwd=data)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("mean of 5 aspects")
     assert len(done.stdout.splitlines()) == 11
@@ -512,7 +503,7 @@ def test_a_suite_prints_its_mean(ovdeval):
 )
 def test_usage_errors_are_one_line_and_exit_2(tmp_path, monkeypatch, words, message):
     monkeypatch.setenv("VR1BENCH_CACHE", str(tmp_path / "cache"))
-    done = command("score", *words, cwd=tmp_path)
+    done = typed("score", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert (done.stderr.count("\n"), done.stdout) == (1, "")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+from command_line import started, typed
 
 import vr1bench
 from vr1bench.errors import Vr1benchError
@@ -21,12 +20,6 @@ def output(tmp_path_factory):
         patch.setenv("VR1BENCH_CACHE", str(folder / "cache"))
         vr1bench.run("demo", suite="demo", engine="oracle", family="qwen3-vl", output=folder / "out", limit=30)
         yield folder / "out"
-
-
-def command(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "vr1bench.cli", *map(str, words)], capture_output=True, text=True, timeout=120
-    )
 
 
 def run_of(output, name):
@@ -124,7 +117,7 @@ def test_boxes_of_no_class_are_left_out_and_counted(asked, tmp_path, unknown):
     assert whole.to_coco(tmp_path / "boxes.json") == (1, 2)
     assert len(json.loads((tmp_path / "boxes.json").read_text())) == 1
     words = ["export", whole.folder, "--format", "coco", "--to", tmp_path / "x.json"]
-    done = command(*words)
+    done = typed(*words)
     assert done.stderr == f"1 rows written to {tmp_path / 'x.json'}; 2 boxes of no class of the benchmark left out\n"
 
 
@@ -152,7 +145,7 @@ def test_a_phrase_that_is_pointed_at_is_correct(asked, monkeypatch, tmp_path):
 def test_a_file_is_whole_and_no_folder(asked, tmp_path):
     pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: uv sync --extra rows")
     folder = asked()
-    done = command("export", folder, "--format", "parquet", "--to", tmp_path)
+    done = typed("export", folder, "--format", "parquet", "--to", tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "it is a folder; expected the name of a file" in done.stderr
     (tmp_path / "there.parquet").write_text("old")
@@ -164,7 +157,7 @@ def test_a_file_is_whole_and_no_folder(asked, tmp_path):
 @pytest.mark.parametrize("words", [["export"], ["errors"], ["score"]])
 @pytest.mark.parametrize("limit", ["0", "-1"])
 def test_a_limit_is_one_or_more(asked, words, limit):
-    done = command(*words, asked(), "--limit", limit)
+    done = typed(*words, asked(), "--limit", limit)
     assert done.returncode == 2
     assert f"--limit {limit}: expected 1 or more samples" in done.stderr
 
@@ -172,7 +165,7 @@ def test_a_limit_is_one_or_more(asked, words, limit):
 def test_results_are_written_as_they_are(asked, tmp_path):
     folder = asked()
     for more in (["--limit", "1"], ["--data-dir", tmp_path]):
-        done = command("export", folder, "--format", "lm-eval", *more)
+        done = typed("export", folder, "--format", "lm-eval", *more)
         assert (done.returncode, done.stdout) == (2, "")
         assert "do not go with it" in done.stderr
 
@@ -209,9 +202,9 @@ def test_the_command(output, tmp_path):
     (path,) = (output / "runs").glob("*/demo/rec/*/run.json")
 
     def export(*words):
-        return command("export", path.parent, *words)
+        return typed("export", path.parent, *words)
 
-    done = export("--limit", "30")
+    done = started("export", path.parent, "--limit", "30")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 30
     assert json.loads(export("--format", "lm-eval").stdout)["model_name"].startswith("oracle")

@@ -5,10 +5,9 @@ import csv
 import hashlib
 import io
 import json
-import subprocess
-import sys
 
 import pytest
+from command_line import started, typed
 from PIL import Image
 
 import vr1bench
@@ -20,7 +19,6 @@ from vr1bench.protocol import KINDS, protocol, protocols
 from vr1bench.showing import describe
 from vr1bench.types import Questions
 
-COMMAND = [sys.executable, "-m", "vr1bench.cli"]
 OPTIONS = {"A": "cow", "B": "dog", "C": "two, or three", "D": "None"}
 QUIZ = {
     "qa/gqa": [
@@ -180,8 +178,7 @@ def test_every_protocol_asks_questions_alike(data):
 
 
 def test_questions_are_printed(data):
-    command = [*COMMAND, "questions", "--family", "molmo", "--benchmark", "qa/seed", "--data-dir", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = started("questions", "--family", "molmo", "--benchmark", "qa/seed", "--data-dir", data)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["sample_id"], row["query"], row["max_tokens"]) for row in rows] == [
         ("100", "", 2048),
@@ -208,10 +205,9 @@ def test_words_for_questions_change_no_other_number():
 
 @pytest.mark.parametrize("family", ["qwen2.5-vl", "molmo", "florence-2"])  # boxes, points, task tokens
 def test_the_oracle_is_right_through_the_command(data, tmp_path, family):
-    command = [*COMMAND, "run", "--model", "nobody", "--suite", "qa", "--engine", "oracle", "--family", family]
-    done = subprocess.run(
-        [*command, "--data-dir", data, "--output", tmp_path], capture_output=True, text=True, check=True
-    )
+    words = ["run", "--model", "nobody", "--suite", "qa", "--engine", "oracle", "--family", family]
+    done = typed(*words, "--data-dir", data, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == ["qa/gqa", "qa/ai2d", "qa/chartqa", "qa/seed"]
     assert [row[2:4] for row in rows[:2]] == [["accuracy", "100.0"]] * 2
@@ -267,12 +263,12 @@ def test_a_run_is_scored_again_and_stands_on_the_board(data, tmp_path):
     result = answered(data, "qa/chartqa", ["100", "5%", "2016"], tmp_path)
     (folder,) = (tmp_path / "results").glob("runs/*/qa/chartqa/*")
     for options in ([], ["--protocol", "standard"]):
-        done = subprocess.run([*COMMAND, "score", folder, "--json", *options], capture_output=True, text=True)
+        done = typed("score", folder, "--json", *options)
         assert done.returncode == 0, done.stderr
         (again,) = json.loads(done.stdout)
         assert again["values"] == json.loads(result.values.model_dump_json())
-    assert subprocess.run([*COMMAND, "score", folder, "--protocol", "qwen2.5"], capture_output=True).returncode == 3
-    board = subprocess.run([*COMMAND, "board", tmp_path / "results"], capture_output=True, text=True, check=True).stdout
+    assert started("score", folder, "--protocol", "qwen2.5").returncode == 3
+    board = typed("board", tmp_path / "results").stdout
     assert "qa/chartqa test, relaxed accuracy, standard, constant" in board
     assert "| 100.0" in board
 

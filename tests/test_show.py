@@ -6,16 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from command_line import typed
 
 from vr1bench.benchmark import METRICS, NMS_METRICS, Benchmark, benchmarks, find, fingerprint, suites
 from vr1bench.errors import Vr1benchError
 from vr1bench.protocol import protocols
 from vr1bench.published import published, read_published
 from vr1bench.showing import JUDGED, WIDTH, describe
-
-
-def vr1bench(*arguments):
-    return subprocess.run([sys.executable, "-m", "vr1bench.cli", *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", sorted({*benchmarks(), *suites()}))
@@ -201,13 +198,13 @@ def test_a_bad_row_is_named(tmp_path, line, words):
 
 
 def test_the_command_prints_and_pipes():
-    done = vr1bench("show", "lisa")
+    done = typed("show", "lisa")
     assert done.stdout == describe("lisa") + "\n"
-    assert "Example: vr1bench show" in vr1bench("show", "--help").stdout
-    unknown = vr1bench("show", "nothing")
+    assert "Example: vr1bench show" in typed("show", "--help").stdout
+    unknown = typed("show", "nothing")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("error: unknown benchmark or suite 'nothing'")
-    assert vr1bench("show").returncode == 2
+    assert typed("show").returncode == 2
     code = f"{sys.executable} -m vr1bench.cli show coco | head -1; echo ${{PIPESTATUS[0]}}"
     piped = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
     assert (piped.stdout, piped.stderr) == ("coco\n0\n", "")
@@ -215,10 +212,10 @@ def test_the_command_prints_and_pipes():
 
 def test_the_board_takes_published_rows(tmp_path):
     (tmp_path / "results").mkdir()
-    done = vr1bench("board", str(tmp_path / "results"), "--with-published")
+    done = typed("board", str(tmp_path / "results"), "--with-published")
     assert done.returncode == 0, done.stderr
     assert "No results yet." in done.stdout
-    refused = vr1bench("board", str(tmp_path / "results"), "--with-published", "--write")
+    refused = typed("board", str(tmp_path / "results"), "--with-published", "--write")
     assert refused.returncode == 2
     assert "own numbers only" in refused.stderr
     assert not list((tmp_path / "results").iterdir())

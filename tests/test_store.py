@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.store import Journal, Metric, read_result, read_results, write_text
-from vr1bench.types import Completion, Failure, Record
+from vr1bench.store import Journal, Metric, read_result, read_results, read_run, write_text
+from vr1bench.types import Completion, Failure, Record, Training
 
 IDENTITY = {"model": "m", "sampling": {"max_tokens": 5}}
 
@@ -69,6 +69,17 @@ def test_another_run_is_refused_by_what_differs(tmp_path):
     Journal(tmp_path, IDENTITY).close()
     with pytest.raises(Vr1benchError, match=r"belongs to another run: its sampling.max_tokens is 5, this run's is 6"):
         Journal(tmp_path, {**IDENTITY, "sampling": {"max_tokens": 6}})
+
+
+def test_a_run_notes_where_its_data_lay_and_what_made_its_model(tmp_path):
+    Journal(tmp_path / "plain", IDENTITY).close()
+    assert read_run(tmp_path / "plain") == {"identity": IDENTITY, "data_dir": "", "training": None}
+    training = Training(method="sft", recipe="r", recipe_sha256="0" * 64, base_model="b", base_revision="1" * 40)
+    Journal(tmp_path / "made", IDENTITY, "data", training=training).close()
+    noted = {"identity": IDENTITY, "data_dir": "data", "training": training.model_dump()}
+    assert read_run(tmp_path / "made") == noted
+    Journal(tmp_path / "made", IDENTITY).close()  # it may differ, and what stands there stays
+    assert read_run(tmp_path / "made") == noted
 
 
 def test_an_older_run_is_compared_as_this_version_would_write_it(tmp_path):

@@ -5,6 +5,7 @@ How it is measured is the protocol's (`vr1bench.protocol`); a number belongs to 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -178,7 +179,7 @@ class Benchmark(FrozenModel):
         """
         if split not in self.splits:
             raise unknown(f"split of {self.name}", split, self.splits)
-        root = self._generate() if self.generated else (data_dir or default_data_dir())
+        root = self._generate(split) if self.generated else (data_dir or default_data_dir())
         where = self.splits[split]
         path = where.found(root)
         if path is not None:
@@ -198,13 +199,17 @@ class Benchmark(FrozenModel):
         """Without what cannot change a score of a split: where the data comes from, and other splits."""
         return self.model_copy(update={"source": Source(), "splits": {split: self.splits[split]}, "split": split})
 
-    def _generate(self) -> Path:
-        from vr1bench.demo.datasets import write_demo
+    def _generate(self, split: str) -> Path:
+        from vr1bench.demo.datasets import write_demo, write_demo_train
 
-        root = cache_dir() / "demo-2"
+        name, write = ("demo-2-train", write_demo_train) if split == "train" else ("demo-2", write_demo)
+        root = cache_dir() / name
         if not root.is_dir():
             root.parent.mkdir(parents=True, exist_ok=True)
-            write_demo(root)
+            with (root.parent / f".{name}.lock").open("w") as lock:  # several processes of one training ask at once
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not root.is_dir():
+                    write(root)
         return root
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from vr1bench.commands import asking, boards, data, judging, runs, scoring
+from vr1bench.commands import asking, boards, data, judging, rows, runs, scoring, training
 from vr1bench.errors import Vr1benchError
 
 app = typer.Typer(
@@ -44,6 +44,11 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         "--input-size 644x476",
     ),
     "questions": (asking.questions, "vr1bench questions --family griffon --benchmark odinw/Raccoon > questions.jsonl"),
+    "train": (training.train, "vr1bench train grpo demo-grpo --output-dir runs/demo"),
+    "rows": (
+        rows.rows,
+        "vr1bench rows demo/coco --family qwen2.5-vl --boxes 1-30 --negatives 1-3 --output rows.jsonl",
+    ),
     "prepare": (data.prepare, "vr1bench prepare odinw --data-dir data"),
     "list": (data.list_, "vr1bench list benchmarks"),
     "show": (data.show, "vr1bench show refcoco"),
@@ -51,8 +56,11 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 """Name to function and an example, in the order of the help."""
 
+CONTEXTS = {"train": training.PASSED_ON}
+"""What a command's own line is read by, where that is not as usual."""
+
 for _name, (_function, _example) in COMMANDS.items():
-    app.command(name=_name, epilog=f"Example: {_example}")(_function)
+    app.command(name=_name, epilog=f"Example: {_example}", context_settings=CONTEXTS.get(_name))(_function)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from vr1bench.protocol import Protocol, changed, protocol
 from vr1bench.running import finished
 from vr1bench.score import check_verifiable, check_written
 from vr1bench.store import Journal, Result, read_run
-from vr1bench.types import Sampling
+from vr1bench.types import Sampling, Training
 
 
 def rescore(
@@ -76,6 +76,7 @@ def opened(
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
     wanted = _judging(stored, protocol_name, changes or {}, benchmark)
+    training = validated(Training, run["training"], str(folder)) if run["training"] else None
     root = data_dir or (Path(run["data_dir"]) if run["data_dir"] else None)
     dataset = benchmark.load(identity["split"], root)
     if dataset.sha256 != identity["data_sha256"]:
@@ -85,7 +86,9 @@ def opened(
         )
     job = Job(
         benchmark, identity["split"], limit, wanted, dataset, _family(family, identity["family"]), "as in the run",
-        Model(identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"]),
+        Model(
+            identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"], training=training
+        ),
         identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
     )  # fmt: skip
     if job.question != identity["question"]:

@@ -142,7 +142,7 @@ def plan(
     subject = _subject(model, chosen_engine, engine_args)
     asks = chosen_engine not in LOOKUP_ENGINES
     config = subject.config if asks else _config_of(model) if family == "auto" else {}
-    chosen_family, because = families.choose(family, model, config)
+    chosen_family, because = families.choose(family, subject.telling_name if asks else model, config)
     if chosen_engine == "oracle":
         name = chosen_family.name
         subject = Model(f"oracle-{name}", "", hashlib.sha256(name.encode()).hexdigest()[:40])
@@ -231,6 +231,7 @@ def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str,
         commit=commit(),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        training=job.model.training,
     )
     result = Result(key=job.key, values=values, run=info)
     write_result(job.result_path, result)
@@ -238,7 +239,9 @@ def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str,
 
 
 def _open(job: Job, stack: ExitStack) -> _Open:
-    journal = stack.enter_context(Journal(job.folder, job.identity, str(job.data_dir or ""), current))
+    journal = stack.enter_context(
+        Journal(job.folder, job.identity, str(job.data_dir or ""), current, training=job.model.training)
+    )
     return _Open(job, journal, sum(1 for _ in job.pending(journal)))
 
 

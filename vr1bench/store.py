@@ -15,7 +15,7 @@ from typing import IO, Any
 from pydantic import Field, ValidationError
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.types import FrozenModel, Record, Sampling
+from vr1bench.types import FrozenModel, Record, Sampling, Training
 
 SCHEMA = 1
 
@@ -144,7 +144,7 @@ class RunInfo(FrozenModel):
 
     `seconds` is the wall time from the benchmark's first question to its last answer in the process that finished it;
     benchmarks of one run overlap. A file of detections (engine "detections") has no family, no sampling, and 0 seconds:
-    nobody was asked.
+    nobody was asked. `training` is what made a checkpoint, where `vr1bench train` did.
     """
 
     family: str = ""
@@ -155,6 +155,7 @@ class RunInfo(FrozenModel):
     commit: str
     date: str
     seconds: float
+    training: Training | None = None
 
 
 class Result(FrozenModel):
@@ -271,6 +272,7 @@ class Journal:
         data_dir: str = "",
         current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         *,
+        training: Training | None = None,
         read_only: bool = False,
     ) -> None:
         """Opens or creates the run folder.
@@ -280,6 +282,7 @@ class Journal:
             identity: What makes records comparable; written to `run.json`, and equal to what stands there.
             data_dir: Where the data lay; noted in `run.json` for scoring again, may differ from what stands there.
             current: Brings what stands there, which an older version may have written, to the fields of this one.
+            training: What made the model; noted as `data_dir` is.
             read_only: Nothing is written but, where that can be, an empty lock file; there is no `append` then.
 
         Raises:
@@ -296,7 +299,9 @@ class Journal:
                 self._open_for_reading()
             else:
                 if not (folder / "run.json").exists():
-                    noted = {"identity": identity, "data_dir": data_dir}
+                    noted: dict[str, Any] = {"identity": identity, "data_dir": data_dir}
+                    if training:
+                        noted["training"] = training.model_dump()
                     write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")
                 self._repair()
                 self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -471,7 +476,7 @@ def check_identity(
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says: `identity` and `data_dir`.
+    """What `run.json` says: `identity`, `data_dir`, and `training`, which is None where nobody knows it.
 
     Raises:
         Vr1benchError: There is none, or it is damaged.
@@ -479,7 +484,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     try:
         stored = json.loads(path.read_bytes())
-        return {"identity": stored["identity"], "data_dir": stored["data_dir"]}
+        noted = {"identity": stored["identity"], "data_dir": stored["data_dir"]}
+        return {**noted, "training": stored.get("training")}
     except OSError as error:
         raise Vr1benchError(f"cannot read {path}: {error.strerror}; expected a run folder of `vr1bench run`") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -247,6 +247,27 @@ class Record(FrozenModel):
     failure: Failure | None = None
 
 
+class Training(FrozenModel):
+    """Where a checkpoint comes from: `training.json`, which `vr1bench train` writes into its output folder.
+
+    Attributes:
+        method: Which trainer.
+        recipe: The recipe's name.
+        recipe_sha256: 64 hex digits of its text.
+        base_model: What training began with, as the recipe names it.
+        base_revision: 40 hex digits, as of `vr1bench.model.Model`.
+        commit: Of the source tree that trained; "" outside of a checkout.
+    """
+
+    schema_version: Literal[1] = 1
+    method: Literal["grpo", "sft"]
+    recipe: str
+    recipe_sha256: str
+    base_model: str
+    base_revision: str
+    commit: str = ""
+
+
 class Status(StrEnum):
     """What kind of answer a text is."""
 

@@ -13,6 +13,7 @@ from vr1bench.board import FORMATS, View, flat_rows, leaderboard, markdown
 from vr1bench.errors import Vr1benchError
 from vr1bench.published import published
 from vr1bench.store import read_results, write_result
+from vr1bench.types import Training
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 STANDARD, QWEN = "b val, AP, standard, constant, n=4", "b val, AP, qwen2.5, constant, n=4"
@@ -236,6 +237,30 @@ def test_flat_rows_hold_the_members_of_a_mean_and_the_mean():
     (mean,) = (row for row in rows if row["metric"] == "mean AP")
     assert (mean["benchmark"], mean["model"], mean["n"], mean["source"]) == ("odinw", "m", 208, "mean of 13")
     assert mean["value"] == pytest.approx(0.2)
+
+
+def test_flat_rows_say_what_made_a_checkpoint():
+    training = Training(
+        method="grpo", recipe="demo-grpo", recipe_sha256="ab" * 32, base_model="demo", base_revision="c" * 40
+    )
+    trained = [
+        one.model_copy(update={"run": one.run.model_copy(update={"training": training})})
+        for one in of_suite("odinw", "out", step=0.0)
+    ]
+    names = "base_model", "recipe", "recipe_sha256"
+    rows = json.loads(FORMATS["json"](leaderboard([*trained, *of_suite("odinw")], [report(benchmark="odinw")])))
+    made_by = {
+        (row["model"], row["metric"].partition(" ")[0] == "mean"): tuple(row[name] for name in names) for row in rows
+    }
+    known, unknown = ("demo", "demo-grpo", "ab" * 32), (None,) * 3
+    assert made_by == {
+        ("out", False): known, ("out", True): known, ("m", False): unknown, ("m", True): unknown,
+        ("Paper-7B", False): unknown,
+    }  # fmt: skip
+    lines = csv_rows(FORMATS["csv"](leaderboard([trained[0], result()])))
+    assert {(row["model"], row["base_model"], row["recipe"]) for row in lines} == {
+        ("out", "demo", "demo-grpo"), ("m", "", ""),
+    }  # fmt: skip
 
 
 # What a view asks for

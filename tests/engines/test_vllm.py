@@ -127,6 +127,7 @@ def test_an_engine_can_be_opened_again_and_says_nothing(tiny_model: Path, photos
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_leaves_no_process(tiny_model: Path, photos: Photos, kill: signal.Signals) -> None:
     child = program(tiny_model, photos[300, 200], times=1, wait=True)

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from command_line import started, typed
 from judging.made import coin, made
 
 from vr1bench import run
@@ -100,8 +101,8 @@ def test_a_run_of_points_stands_for_its_points(coco_folder, tmp_path):
     assert found.key.scores == "points"
 
 
-def test_a_run_can_be_compared_with_itself(run_folder, vr1bench):
-    done = vr1bench("compare", run_folder, run_folder)
+def test_a_run_can_be_compared_with_itself(run_folder):
+    done = typed("compare", run_folder, run_folder)
     assert done.returncode == 0, done.stderr
     assert "samples answered worse: 0, better: 0" in done.stdout
 
@@ -123,52 +124,52 @@ def test_an_empty_name_is_no_folder(results, name, monkeypatch):
         results_of(name, results)
 
 
-def test_the_gate_ends_with_its_verdict(results, vr1bench, tmp_path):
+def test_the_gate_ends_with_its_verdict(results, tmp_path):
     files = [tmp_path / name for name in ("gate.xml", "summary.md", "gate.json")]
     files[1].write_text("above\n")
     words = ["--results", results, "--junit", files[0], "--markdown", files[1], "--json", files[2]]
-    done = vr1bench("gate", "new", "--baseline", "old", *words)
+    done = started("gate", "new", "--baseline", "old", *words)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "FAIL: 2 of 5 checks"
     assert "<failure" in files[0].read_text()
     assert files[1].read_text().startswith("above\n## vr1bench gate: FAIL")
     assert json.loads(files[2].read_text())["passed"] is False
-    assert vr1bench("gate", "old", "--baseline", "new", "--results", results).returncode == 0
-    assert vr1bench("gate", "new", "--baseline", "old", "--results", results, "--tolerance", "20").returncode == 0
-    assert vr1bench("gate", "new", "--results", results).returncode == 2
-    assert vr1bench("gate", "new", "--baseline", "nobody", "--results", results).returncode == 2
+    assert typed("gate", "old", "--baseline", "new", "--results", results).returncode == 0
+    assert typed("gate", "new", "--baseline", "old", "--results", results, "--tolerance", "20").returncode == 0
+    assert typed("gate", "new", "--results", results).returncode == 2
+    assert typed("gate", "new", "--baseline", "nobody", "--results", results).returncode == 2
     write_result(results / "a.json", made(coin(0.7), "a", "other", protocol="vlm-r1"))
-    done = vr1bench("gate", "other", "--baseline", "old", "--results", results, "--protocol", "vlm-r1")
+    done = typed("gate", "other", "--baseline", "old", "--results", results, "--protocol", "vlm-r1")
     assert done.returncode == 2
     assert "no result under protocol 'vlm-r1'" in done.stderr
-    assert vr1bench("gate", "other", "--baseline", "old", "--results", results).returncode == 3
+    assert typed("gate", "other", "--baseline", "old", "--results", results).returncode == 3
 
 
-def test_the_rules_file_and_the_command_line(results, vr1bench, tmp_path):
+def test_the_rules_file_and_the_command_line(results, tmp_path):
     rules = tmp_path / "gate.toml"
     rules.write_text("tolerance = 20.0\n")
     words = ["gate", "new", "--baseline", "old", "--results", results, "--rules", rules]
-    assert vr1bench(*words).returncode == 0
-    assert vr1bench(*words, "--tolerance", "1").returncode == 1
-    assert vr1bench(*words, "--alpha", "7").returncode == 2
+    assert typed(*words).returncode == 0
+    assert typed(*words, "--tolerance", "1").returncode == 1
+    assert typed(*words, "--alpha", "7").returncode == 2
 
 
-def test_compare_and_power_print_tables(results, vr1bench):
-    done = vr1bench("compare", "old", "new", "--results", results)
+def test_compare_and_power_print_tables(results):
+    done = started("compare", "old", "new", "--results", results)
     assert done.returncode == 0
     values = [results_of(name, results)[0].primary.value for name in ("old", "new")]
     assert done.stdout.splitlines()[2].split()[:5] == ["a", "Acc@0.5", "400", *(f"{100 * one:.1f}" for one in values)]
-    rows = json.loads(vr1bench("compare", "old", "new", "--results", results, "--format", "json").stdout)
+    rows = json.loads(typed("compare", "old", "new", "--results", results, "--format", "json").stdout)
     assert [row["benchmark"] for row in rows["differences"]] == ["a", "b", "mean of 2"]
-    assert "| a" in vr1bench("compare", "old", "new", "--results", results, "--format", "md").stdout
-    assert vr1bench("compare", "old", "new", "--results", results, "--format", "pdf").returncode == 2
-    done = vr1bench("power", "old", "--results", results)
+    assert "| a" in typed("compare", "old", "new", "--results", results, "--format", "md").stdout
+    assert typed("compare", "old", "new", "--results", results, "--format", "pdf").returncode == 2
+    done = started("power", "old", "--results", results)
     assert done.stdout.splitlines()[-1].split()[:3] == ["mean", "of", "2"]
     assert "name a second" in done.stderr
-    assert vr1bench("power", "old", "new", "--results", results).stderr == ""
+    assert typed("power", "old", "new", "--results", results).stderr == ""
 
 
-def test_samples_that_flipped_are_found_beside_the_results(vr1bench, coco_folder, tmp_path):
+def test_samples_that_flipped_are_found_beside_the_results(coco_folder, tmp_path):
     right = [{"box": [2, 3, 22, 13], "label": "dog"}, {"box": [5, 5, 35.5, 25], "label": "cat"}]
     for model, said in (("one", right), ("two", right[:1])):
         lines = [{"sample_id": "3", "text": json.dumps(said)}, *({"sample_id": i, "text": "[]"} for i in ("5", "7"))]
@@ -177,14 +178,14 @@ def test_samples_that_flipped_are_found_beside_the_results(vr1bench, coco_folder
             model, benchmark=str(coco_folder / "small.toml"), engine="replay", family="absolute",
             engine_args={"file": str(tmp_path / f"{model}.jsonl")}, data_dir=coco_folder, output=tmp_path / "out",
         )  # fmt: skip
-    done = vr1bench("compare", "one", "two", "--results", tmp_path / "out")
+    done = typed("compare", "one", "two", "--results", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "samples answered worse: 1, better: 0" in done.stdout
     assert done.stdout.splitlines()[-1].split() == ["small", "3", "a", "3.png", "dog,", "cat", "100", "67"]
-    told = json.loads(vr1bench("compare", "one", "two", "--results", tmp_path / "out", "--format", "json").stdout)
+    told = json.loads(typed("compare", "one", "two", "--results", tmp_path / "out", "--format", "json").stdout)
     assert [flip["id"] for flip in told["flips"]] == ["3"]
     assert "runs/ folders" not in done.stderr
     shutil.rmtree(tmp_path / "out" / "runs")
-    done = vr1bench("compare", "one", "two", "--results", tmp_path / "out")
+    done = typed("compare", "one", "two", "--results", tmp_path / "out")
     assert "runs/ folders" in done.stderr
     assert "answered worse" not in done.stdout

@@ -3,14 +3,12 @@
 import contextlib
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from command_line import started
 
 from vr1bench.prepare import prepare
 
-COMMAND = [sys.executable, "-m", "vr1bench.cli", "prepare"]
 TOKEN = {"HF_TOKEN": "hf_secret"}
 PAGE = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>"
 
@@ -110,7 +108,4 @@ def lock_of(root):
 
 def command(*arguments, **environment):
     online = {"HF_HUB_OFFLINE": "0"}  # the hub of these tests is on loopback, whatever the caller's shell forbids
-    environment = {**os.environ, **online, **environment}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=120
-    )
+    return started("prepare", *arguments, **online | environment)

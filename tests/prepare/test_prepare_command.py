@@ -8,22 +8,24 @@ import subprocess
 import termios
 import threading
 
-from prepare.host import COMMAND, command, drop, one
+import pytest
+from command_line import COMMAND, started, typed
+from prepare.host import drop, one
 
 
 def test_the_command_says_what_it_did(define, root, host):
-    done = command(define(), "--data-dir", root)
+    done = started("prepare", define(), "--data-dir", root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].split() == ["small", "val", "3", "3", "prepared"]
     assert f"fetching {host.url}/small.zip" in done.stderr
     assert "\r" not in done.stderr  # no bar without a terminal
-    done = command(define(), "--data-dir", root.parent / "other", "--quiet")
+    done = typed("prepare", define(), "--data-dir", root.parent / "other", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
-    done = command(define(split="samples = 5"), "--data-dir", root, "--quiet")
+    done = typed("prepare", define(split="samples = 5"), "--data-dir", root, "--quiet")
     assert "there already" in done.stdout
     assert done.stderr == "warning: small: split val holds 3 samples where 5 were published\n"
     (root / "sets/small/gold.json").unlink()
-    done = command(define(), "--data-dir", root, "--check")
+    done = typed("prepare", define(), "--data-dir", root, "--check")
     assert done.returncode == 1
     assert "missing" in done.stdout
     assert "Traceback" not in done.stderr
@@ -33,7 +35,7 @@ def test_a_terminal_shows_a_bar(define, root):
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     subprocess.run(
-        [*COMMAND, define(), "--data-dir", str(root)], stdout=subprocess.DEVNULL, stderr=terminal, timeout=60
+        [*COMMAND, "prepare", define(), "--data-dir", str(root)], stdout=subprocess.DEVNULL, stderr=terminal, timeout=60
     )
     os.close(terminal)
     shown = os.read(master, 2**16)
@@ -42,21 +44,22 @@ def test_a_terminal_shows_a_bar(define, root):
 
 
 def test_the_command_refuses_with_words(define, root):
-    assert command().returncode == 2
-    done = command("odinv")
+    assert typed("prepare").returncode == 2
+    done = typed("prepare", "odinv")
     assert done.returncode == 2
     assert "did you mean 'odinw'" in done.stderr
-    done = command(define(rest=f'sha256 = "{"0" * 64}"'), "--data-dir", root)
+    done = typed("prepare", define(rest=f'sha256 = "{"0" * 64}"'), "--data-dir", root)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: http://127.0.0.1")
 
 
 def test_the_command_takes_commas(root):
-    done = command("coco,odinw/Raccoon", "--check", "--data-dir", root)
+    done = typed("prepare", "coco,odinw/Raccoon", "--check", "--data-dir", root)
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["coco", "odinw/Raccoon"]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_the_part(define, root, host, packed):
     stalled, go_on = threading.Event(), threading.Event()
 
@@ -68,9 +71,8 @@ def test_ctrl_c_keeps_the_part(define, root, host, packed):
 
     # The part is written before the host is asked for more: wait until it is there.
     host.faults["/small.zip"] = [drop(100), stall]
-    process = subprocess.Popen(
-        [*COMMAND, define(), "--data-dir", str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = ["prepare", define(), "--data-dir", str(root)]
+    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert stalled.wait(60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

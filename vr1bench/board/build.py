@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vr1bench.benchmark import suite
 from vr1bench.board.marks import Numbers, marked
 from vr1bench.board.means import Mean, mean_metric, means
 from vr1bench.board.reported import placed, reported_rows
-from vr1bench.board.selection import by_model, by_step, ordered, selected
+from vr1bench.board.selection import by_model, by_step, of_history, ordered, selected
 from vr1bench.board.table import Board, Cell, Column, Mark, Place, Row, View
 from vr1bench.metrics.aspects import weights
 from vr1bench.paired import order_free
@@ -41,14 +41,14 @@ def leaderboard(results: Iterable[Result], published: Sequence[Published] = (), 
     kept, remarks = _once_each(results)
     kept = selected(kept, view)
     held: dict[Model, Held] = {}
-    for result in sorted(kept, key=_chronological if view.history else lambda one: by_model(one.key)):
+    for result in sorted(kept, key=_chronological(view.history) if view.history else lambda one: by_model(one.key)):
         held.setdefault(_model(result.key), {})[_place(result)] = result
     columns, told = _columns(held, view)
     remarks += told
-    numbers = [[_numbers(row, places) for places in columns.values()] for row in held.values()]
+    numbers = [[_numbers(row, column.places) for column in columns] for row in held.values()]
     heads, footnotes, marks = _judged(columns, numbers)
     rows = [
-        _row(row, [_cell(row, places, mark) for places, mark in zip(columns.values(), line, strict=True)])
+        _row(row, [_cell(row, column.places, mark) for column, mark in zip(columns, line, strict=True)], view.history)
         for row, line in zip(held.values(), marks, strict=True)
     ]
     papers = about({result.key.benchmark for result in kept}, published)
@@ -64,6 +64,7 @@ def leaderboard(results: Iterable[Result], published: Sequence[Published] = (), 
         apart=tuple(apart),
         results=tuple(sorted(kept, key=lambda one: (one.key.column, by_model(one.key)))),
         by=view.by,
+        history=view.history,
     )
 
 
@@ -80,8 +81,9 @@ def _once_each(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
     return latest, [f"{several} number(s) lie there more than once: the latest is shown."] if several else []
 
 
-def _chronological(result: Result) -> tuple[str | int, ...]:
-    return by_step(result.key, result.run.date)
+def _chronological(history: str) -> Callable[[Result], tuple[str | int, ...]]:
+    """Places results in the order of a training: what it began with, then by step."""
+    return lambda one: (of_history(one.key, history), *by_step(one.key, one.run.date))
 
 
 def _model(key: Key) -> Model:
@@ -92,22 +94,22 @@ def _place(result: Result) -> Place:
     return *result.key.column, result.values.primary
 
 
-def _columns(held: Mapping[Model, Held], view: View) -> tuple[dict[Column, tuple[Place, ...]], list[str]]:
-    """Columns from left to right, each with the places it is made of; and which members are left out."""
+def _columns(held: Mapping[Model, Held], view: View) -> tuple[list[Column], list[str]]:
+    """Columns from left to right, and which members are left out."""
     defined = [{place for place, result in row.items() if result.primary.value is not None} for row in held.values()]
     found = means(defined, view.suite)
     large = {} if view.suite else {mean.name: len(mean.places) for mean in found if len(mean.places) > ABREAST}
     hidden = {place for mean in found if mean.name in large for place in mean.places}
-    columns: dict[Column, tuple[Place, ...]] = {}
+    columns: list[Column] = []
     blocks = _blocks(found, {place for row in held.values() for place in row})
     for block in _in_order(blocks, view.suite):
         for one in block:
             if isinstance(one, Mean):
-                columns[_mean_column(one)] = one.places
+                columns.append(_mean_column(one))
             elif one not in hidden:
                 name, split, protocol, scores, metric = one
                 oracle = is_oracle(protocol, name)
-                columns[Column(name, split, metric, protocol, scores, oracle=oracle)] = (one,)
+                columns.append(Column(name, split, metric, protocol, scores, oracle=oracle, places=(one,)))
     told = [
         f"The {size} members of {name} stand in its mean only: `vr1bench board --suite {name}` shows them."
         for name, size in large.items()
@@ -157,7 +159,7 @@ def _mean_column(mean: Mean) -> Column:
     # VLM-R1 calls the mean over OVDEval's aspects so.
     kind = "overall" if of.endswith("aspects") else "mean"
     oracle = any(is_oracle(protocol, place[0]) for place in mean.places)
-    return Column(mean.name, mean.split, f"{kind} {metric}", protocol, scores, of, oracle)
+    return Column(mean.name, mean.split, f"{kind} {metric}", protocol, scores, of, oracle, places=mean.places)
 
 
 def _numbers(row: Held, places: Sequence[Place]) -> Numbers:
@@ -168,7 +170,7 @@ def _numbers(row: Held, places: Sequence[Place]) -> Numbers:
 
 
 def _judged(
-    columns: Mapping[Column, Sequence[Place]], numbers: Sequence[Sequence[Numbers]]
+    columns: Sequence[Column], numbers: Sequence[Sequence[Numbers]]
 ) -> tuple[list[Column], list[str], list[list[Mark]]]:
     """The columns with their samples and footnotes, the footnotes, and the marks of every row."""
     heads: list[Column] = []
@@ -217,7 +219,9 @@ def _metric(results: Sequence[Result], metrics: Sequence[Metric]) -> Metric:
     return mean_metric({result.key.benchmark: metric for result, metric in zip(results, metrics, strict=True)})[0]
 
 
-def _row(row: Held, cells: Sequence[Cell | None]) -> Row:
+def _row(row: Held, cells: Sequence[Cell | None], history: str) -> Row:
     latest = max(row.values(), key=lambda one: (one.run.date, one.key.column))
     commit = latest.run.commit[:8] + ("+" if latest.run.commit.endswith("+") else "")
-    return Row(latest.key.title, latest.key, tuple(cells), latest.run.date, commit)
+    base = bool(history) and not of_history(latest.key, history)
+    title = latest.key.title + " (base)" * base
+    return Row(title, latest.key, tuple(cells), latest.run.date, commit, base)

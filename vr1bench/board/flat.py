@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from vr1bench.board.selection import by_model
 from vr1bench.board.table import Board, Column
 from vr1bench.published import Published
 from vr1bench.store import Metric, Result
+from vr1bench.types import Training
 
 
 def flat_rows(board: Board) -> list[dict[str, Any]]:
@@ -25,18 +27,26 @@ def _of_result(result: Result) -> Iterator[dict[str, Any]]:
         yield {
             **result.key.model_dump(), "metric": name, **metric.model_dump(), "n": result.values.n,
             "fingerprint": result.values.fingerprint, "date": result.run.date, "commit": result.run.commit,
-            "reported": False, "source": "",
+            **_made_by(result.run.training), "reported": False, "source": "",
         }  # fmt: skip
 
 
+def _made_by(training: Training | None) -> dict[str, str | None]:
+    """What a checkpoint was trained from and by; None each where nobody knows."""
+    names = ("base_model", "recipe", "recipe_sha256")
+    return {name: getattr(training, name) if training else None for name in names}
+
+
 def _of_means(board: Board) -> Iterator[dict[str, Any]]:
+    made_by = {by_model(result.key): result.run.training for result in board.results if result.run.training}
     for row in board.rows:
         for column, cell in zip(board.columns, row.cells, strict=True):
             if column.of and cell and not cell.words and row.key:
                 yield {
                     **_how(column), "model": row.key.model, "revision": row.key.revision, "step": row.key.step,
                     "metric": column.metric, **cell.metric.model_dump(), "n": cell.n, "fingerprint": None,
-                    "date": row.date, "commit": row.commit, "reported": False, "source": column.of,
+                    "date": row.date, "commit": row.commit, **_made_by(made_by.get(by_model(row.key))),
+                    "reported": False, "source": column.of,
                 }  # fmt: skip
 
 
@@ -50,7 +60,7 @@ def _of_papers(board: Board) -> Iterator[dict[str, Any]]:
         yield {
             **_how(row), "model": row.name, "revision": None, "step": None, "metric": row.metric,
             **Metric(value=row.fraction).model_dump(), "n": None, "fingerprint": None, "date": None, "commit": None,
-            "reported": True, "source": f"{row.source}, {row.table}",
+            **_made_by(None), "reported": True, "source": f"{row.source}, {row.table}",
         }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vr1bench.board.curves import EXPLAINED, curves, told
 from vr1bench.board.grid import Entry, Grid, Heading, caption, grid
 from vr1bench.board.table import Board
 
@@ -30,9 +31,16 @@ def latex(board: Board) -> str:
         *(_line([_title(head), *map(_entry, entries)]) for head, entries in lines.lines),
         r"\bottomrule",
         r"\end{tabular}",
+        *_curves(board),
         r"\end{table}",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _curves(board: Board) -> list[str]:
+    """What a training's curves tell, a paragraph each."""
+    lines = [told(curve) for curve in curves(board)]
+    return [rf"\par {escaped(line)}" for line in [*lines, EXPLAINED]] if lines else []
 
 
 def _head(lines: Grid) -> list[str]:

@@ -1,8 +1,9 @@
-"""Which numbers of a column are surely best and second best."""
+"""Which numbers of a column are surely best and second best, and which is surely better than another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from vr1bench.board.table import Mark
 from vr1bench.errors import Vr1benchError
@@ -19,6 +20,8 @@ NO_REPLICATES = (
 
 Numbers = Mapping[str, Result]
 """What a row has in a column: benchmark to Result, several where it is a mean."""
+Standing = Literal["", "better", "worse"]
+"""How a row surely stands to another; "" where neither is sure."""
 
 
 def marked(rows: Sequence[Numbers]) -> tuple[dict[int, Mark], str]:
@@ -33,7 +36,7 @@ def marked(rows: Sequence[Numbers]) -> tuple[dict[int, Mark], str]:
     if any(differing(rows[0][name], result) for row in rows for name, result in row.items()):
         return {}, OTHER_DATA
     try:
-        ranked = sorted(range(len(rows)), key=lambda place: -_value(rows[place]))
+        ranked = sorted(range(len(rows)), key=lambda place: -value(rows[place]))
         best, second, *_ = ranked
         sure = [_p(rows[best], rows[other]) for other in ranked[1:]]
         if max(sure) >= ALPHA:
@@ -50,7 +53,30 @@ def marked(rows: Sequence[Numbers]) -> tuple[dict[int, Mark], str]:
     return found, ""
 
 
-def _value(row: Numbers) -> float:
+def standing(rows: Sequence[Numbers], place: int, other: int) -> Standing:
+    """How a row surely stands to another of its column, however it was chosen.
+
+    The test is that of `marked`, adjusted (Holm) for the tests of all rows against the other one: the highest of many
+    is above it by chance more often than a row that was named beforehand.
+
+    Raises:
+        Vr1benchError: A result lacks the metric or its replicates.
+    """
+    places = [one for one in range(len(rows)) if one != other]
+    if place not in places:
+        return ""
+    adjusted = holm([_p(rows[other], rows[one]) for one in places])
+    if adjusted[places.index(place)] >= ALPHA:
+        return ""
+    return "better" if value(rows[place]) > value(rows[other]) else "worse"
+
+
+def value(row: Numbers) -> float:
+    """What rows are ranked by: the metric that no order of images moves, of several benchmarks its mean; a fraction.
+
+    Raises:
+        Vr1benchError: It is undefined.
+    """
     values: dict[str, float] = {}
     for name, result in row.items():
         metric = result.values.metrics.get(order_free(result))

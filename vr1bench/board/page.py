@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from html import escape
 
+from vr1bench.board.curves import EXPLAINED, curves, told
 from vr1bench.board.grid import APART, Entry, Grid, Heading, apart, caption, grid, places_apart
+from vr1bench.board.picture import NoMatplotlibError, inline
 from vr1bench.board.table import Board
 from vr1bench.published import Published
 
 STYLE = """
-:root { color-scheme: light dark; --line: #d0d7de; --quiet: #57606a; --head: #f6f8fa; --page: #fff; --paper: #fff8e5; }
+:root { color-scheme: light dark; --line: #d0d7de; --quiet: #57606a; --head: #f6f8fa; --page: #fff; --paper: #fff8e5;
+  --ink: #1f2328; --curve: #0072b2; }
 @media (prefers-color-scheme: dark) {
-  :root { --line: #30363d; --quiet: #9198a1; --head: #161b22; --page: #0d1117; --paper: #2b2410; }
+  :root { --line: #30363d; --quiet: #9198a1; --head: #161b22; --page: #0d1117; --paper: #2b2410;
+    --ink: #e6edf3; --curve: #56b4e9; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 100rem; }
 html { background: var(--page); }
@@ -77,6 +81,7 @@ def html(board: Board) -> str:
 {_table(grid(board))}
 {f"<ol>{notes}</ol>" if notes else ""}
 {sentences}
+{_curves(board)}
 {_apart(board)}
 <script>{SCRIPT}</script>
 </body>
@@ -124,6 +129,19 @@ def _class(reported: bool, mark: str = "") -> str:
 def _sentence(text: str) -> str:
     """Our own words, in which commands stand between backticks."""
     return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
+
+
+def _curves(board: Board) -> str:
+    """A training's curves and what they tell; "" where the board has none."""
+    found = curves(board)
+    if not found:
+        return ""
+    lines = "\n".join(f"<li>{escape(told(curve))}</li>" for curve in found)
+    try:
+        picture = f'<div class="wide">{inline(board)}</div>'
+    except NoMatplotlibError as error:
+        picture = f"<p>The picture is left out: {_sentence(str(error))}.</p>"
+    return f"<h2>Over steps</h2>\n{picture}\n<ul>\n{lines}\n</ul>\n<p>{escape(EXPLAINED)}</p>"
 
 
 def _apart(board: Board) -> str:

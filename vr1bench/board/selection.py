@@ -49,7 +49,12 @@ def selected(results: Sequence[Result], view: View) -> list[Result]:
         known = sorted({name for result in results for name in _names(result.key)})
         if view.history not in known:
             raise unknown("model", view.history, known)
-        kept = [result for result in kept if view.history in _names(result.key)]
+        begun = {
+            (noted.base_model, noted.base_revision)
+            for result in kept
+            if of_history(result.key, view.history) and (noted := result.run.training)
+        }
+        kept = [result for result in kept if of_history(result.key, view.history) or _is_one(result.key, begun)]
     if view.suite:
         members = {one.name for one in suite(view.suite)}
         kept = [result for result in kept if result.key.benchmark in members]
@@ -80,6 +85,16 @@ def _names(key: Key) -> set[str]:
     """A model's own name, and that which the checkpoints of one training have in common: their folder's."""
     folder = "" if key.step is None else re.sub(rf"/[^/]*[-_]{key.step}$", "", key.model)
     return {key.model, folder or key.model}
+
+
+def of_history(key: Key, history: str) -> bool:
+    """Whether a key is of the model, or of a checkpoint of the training, that a history is of."""
+    return history in _names(key)
+
+
+def _is_one(key: Key, models: Iterable[tuple[str, str]]) -> bool:
+    """Whether a key is of one of some models: of its revision or, where that is unknown (""), of its name."""
+    return any(key.revision == revision if revision else key.model == name for name, revision in models)
 
 
 def by_model(key: Key) -> tuple[str | int, ...]:

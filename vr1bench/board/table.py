@@ -47,6 +47,7 @@ class Column:
         oracle: Whether the protocol tells the model which classes the gold holds.
         n: Samples, where all rows agree.
         note: Number of the footnote; 0 for none.
+        places: What its numbers are made of: one, or a mean's several.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Column:
     oracle: bool = False
     n: int | None = None
     note: int = 0
+    places: tuple[Place, ...] = ()
 
     @property
     def column(self) -> tuple[str, str, str, str]:
@@ -99,6 +101,7 @@ class Row:
         cells: One a column; None where there is nothing.
         date: Of its latest result, ISO 8601; "" for a paper's.
         commit: That made its latest result, short, with `+` for a changed tree.
+        base: It is no part of the training that the board shows the history of: that began with it.
     """
 
     title: str
@@ -106,6 +109,7 @@ class Row:
     cells: tuple[Cell | None, ...]
     date: str = ""
     commit: str = ""
+    base: bool = False
 
     @property
     def reported(self) -> bool:
@@ -127,6 +131,7 @@ class Board:
         apart: Papers' rows that have none.
         results: What was run here and belongs to the board, each key once, sorted.
         by: What a row of the picture is: a model, or a benchmark.
+        history: The model or training that it shows, over its revisions and steps; "" for all models.
     """
 
     columns: tuple[Column, ...] = ()
@@ -138,6 +143,7 @@ class Board:
     apart: tuple[Published, ...] = ()
     results: tuple[Result, ...] = ()
     by: str = "model"
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,8 @@ class View:
         sort: `model`, `date` (latest first), or a part of one column's heading (highest first).
         by: What a row is: `model` or `benchmark`.
         filters: `KEY=PATTERN`; see `vr1bench.board.selection.FILTERS`.
-        history: A model, over its revisions and steps; "" for all models.
+        history: A model, over its revisions and steps, or the folder of a training, whose base model comes first; ""
+            for all models.
     """
 
     suite: str = ""

@@ -7,13 +7,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from vr1bench.commands.printing import say
+from vr1bench.commands.printing import pour, say
 from vr1bench.errors import Vr1benchError
 
 
 def board(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
-    form: Annotated[str, typer.Option("--format", help="md, csv, json, latex or html.")] = "md",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="md, csv, json, latex or html; with --history also svg or png: its curves over steps."
+        ),
+    ] = "md",
     suite: Annotated[
         str, typer.Option(help="A suite or benchmark: its mean, all its members, OVDEval's aspects, and nothing else.")
     ] = "",
@@ -28,7 +33,10 @@ def board(
     sort: Annotated[str, typer.Option(help="model, date, or a part of one column's heading [default: model].")] = "",
     by: Annotated[str, typer.Option(help="What a row is: model or benchmark.")] = "model",
     history: Annotated[
-        str, typer.Option(help="One model, or the folder of its checkpoints: its steps and revisions in order.")
+        str,
+        typer.Option(
+            help="One model, or a training's folder of checkpoints: its steps and revisions in order, and the best."
+        ),
     ] = "",
     with_published: Annotated[
         bool, typer.Option("--with-published", help="Add what papers report of the same benchmarks, marked so.")
@@ -36,16 +44,16 @@ def board(
     write: Annotated[bool, typer.Option("--write", help="Write LEADERBOARD.md there instead of printing.")] = False,
 ) -> None:
     """Draw the leaderboard from every result under a folder."""
-    from vr1bench.board import FORMATS, View, leaderboard, write_leaderboard
+    from vr1bench.board import FORMATS, PICTURES, View, leaderboard, write_leaderboard
     from vr1bench.published import published
     from vr1bench.registry import unknown
     from vr1bench.store import read_results
 
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
+    if form not in {**FORMATS, **PICTURES}:
+        raise unknown("format", form, [*FORMATS, *PICTURES])
     if not results.is_dir():
         raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
-    view = View(suite, sort, by, tuple(filters or ()), history)
+    view = View(suite, sort, by, tuple(filters or ()), history.rstrip("/"))
     if write and (form != "md" or with_published or view != View()):
         raise Vr1benchError(
             "--write goes with no other option: LEADERBOARD.md holds own numbers only, all of them, as Markdown; leave "
@@ -56,4 +64,7 @@ def board(
     else:
         found = (result for _, result in read_results(results))
         drawn = leaderboard(found, published() if with_published else (), view)
-        say(FORMATS[form](drawn).rstrip("\n"))
+        if form in PICTURES:
+            pour(PICTURES[form](drawn))
+        else:
+            say(FORMATS[form](drawn).rstrip("\n"))

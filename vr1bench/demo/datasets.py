@@ -17,6 +17,12 @@
     qa/Demo_QA.tsv                                                VLMEvalKit: pictures in base64, or another row's index
 
 Each data set draws its own pictures, from seeds that the small model never trained on (`TRAIN_SEED_START`).
+
+`write_demo_train` lays out what may be trained on, in the same forms, from seeds and with image ids that no data set
+above has::
+
+    coco/annotations/instances_demotrain2017.json                 pictures under coco/demotrain2017/
+    rec/rec_jsons_processed/demo_train.json                       pictures under rec/train2014/
 """
 
 from __future__ import annotations
@@ -25,7 +31,9 @@ import hashlib
 import itertools
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +47,8 @@ SEEDS_A_SET: Final = 10_000
 SETS: Final = 4
 SEEDS: Final = TRAIN_SEED_START // 2 // (SETS * SEEDS_A_SET)
 MOST_PICTURES: Final = 5_000
+TRAINING_SEED: Final = 2 * TRAIN_SEED_START
+TRAINING_ID: Final = 500_000  # image ids of the training sets begin here; no other set's come near
 # COCO's own ids run 1 to 90 with gaps (12, 26, 29, ...); these run 1 to 27 with three.
 COCO_IDS: Final = tuple(number for number in range(1, 28) if number not in (12, 19, 26))
 FOLDER_CLASSES: Final = tuple(label for label in LABELS if label.split()[1] in SHAPES[:2])
@@ -67,20 +77,51 @@ def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
     """
     whole = [(write, folder, needed, count) for write, folder, needed in SHARED]
     halves = [(write, folder, needed, (count + 1) // 2) for write, folder, needed in ASKED]
-    if not 1 <= count <= MOST_PICTURES:
-        raise ValueError(f"count: got {count}, expected 1 to {MOST_PICTURES}")
+    _check_count(count)
     if not 0 <= seed < SEEDS:
         raise ValueError(f"seed: got {seed}, expected 0 to {SEEDS - 1}")
-    known = {folder for _, folder, _, _ in whole + halves}
+    with _replaced(root, {folder for _, folder, _, _ in whole + halves}) as fresh:
+        for sets, start in ((whole, 0), (halves, TRAIN_SEED_START // 2)):
+            for place, (write, folder, needed, pictures) in enumerate(sets):
+                first = start + (seed * SETS + place) * SEEDS_A_SET
+                write(fresh / folder, _spoken_scenes(first, pictures, needed) if needed else _scenes(first, pictures))
+
+
+def write_demo_train(root: Path, *, count: int = 400) -> None:
+    """Write the training sets, all of them or nothing; the same arguments give the same bytes.
+
+    Args:
+        root: Folder to make, not that of `write_demo`. One that an earlier call made is replaced.
+        count: Pictures in each data set, 1 to `MOST_PICTURES`.
+
+    Raises:
+        ValueError: If `count` is out of range.
+        FileExistsError: If `root` holds anything else than an earlier call's data sets.
+    """
+    _check_count(count)
+    with _replaced(root, {"coco", "rec"}) as fresh:
+        _write_coco(fresh / "coco", _scenes(TRAINING_SEED, count), "demotrain2017")
+        _write_rec(fresh / "rec", _spoken_scenes(TRAINING_SEED + SEEDS_A_SET, count, referrals), "train")
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST_PICTURES:
+        raise ValueError(f"count: got {count}, expected 1 to {MOST_PICTURES}")
+
+
+@contextmanager
+def _replaced(root: Path, known: set[str]) -> Generator[Path]:
+    """A folder to fill that takes the place of `root` when all went well.
+
+    Raises:
+        FileExistsError: If `root` holds anything else than folders of these names.
+    """
     if root.exists() and (stray := sorted({path.name for path in root.iterdir()} - known)):
         raise FileExistsError(f"{root}: holds {stray[0]!r}, which is no demo data set; name a new or empty folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
         fresh = Path(name) / "fresh"
-        for sets, start in ((whole, 0), (halves, TRAIN_SEED_START // 2)):
-            for place, (write, folder, needed, pictures) in enumerate(sets):
-                first = start + (seed * SETS + place) * SEEDS_A_SET
-                write(fresh / folder, _spoken_scenes(first, pictures, needed) if needed else _scenes(first, pictures))
+        yield fresh
         if root.exists():
             root.rename(Path(name) / "old")
         fresh.rename(root)
@@ -97,18 +138,18 @@ def _spoken_scenes(first: int, count: int, needed: Expressions) -> list[Scene]:
     return list(itertools.islice((scene for scene in scenes if needed(scene)), count))
 
 
-def _write_coco(root: Path, scenes: list[Scene]) -> None:
+def _write_coco(root: Path, scenes: list[Scene], part: str) -> None:
     images: list[Json] = []
     annotations: list[Json] = []
     crowds = 0
     for number, scene in _numbered(scenes):
         name = f"{number:012d}.jpg"
-        save(scene, root / "demo2017" / name)
+        save(scene, root / part / name)
         images.append(
             {
                 "license": 1,
                 "file_name": name,
-                "coco_url": f"http://images.cocodataset.org/demo2017/{name}",
+                "coco_url": f"http://images.cocodataset.org/{part}/{name}",
                 "height": scene.height,
                 "width": scene.width,
                 "date_captured": "2013-11-15 11:55:43",
@@ -137,7 +178,7 @@ def _write_coco(root: Path, scenes: list[Scene]) -> None:
     }
     licenses = [{"url": "https://www.apache.org/licenses/LICENSE-2.0", "id": 1, "name": "Apache-2.0"}]
     whole = {"info": info, "licenses": licenses, "images": images, "annotations": annotations, "categories": categories}
-    write_json(root / "annotations" / "instances_demo2017.json", whole)
+    write_json(root / "annotations" / f"instances_{part}.json", whole)
 
 
 def _instance(thing: Thing, image_id: int, number: int) -> Json:
@@ -246,14 +287,14 @@ def _roboflow(folder: Path, scenes: list[Scene], classes: tuple[str, ...], name:
     }
 
 
-def _write_rec(root: Path, scenes: list[Scene]) -> None:
+def _write_rec(root: Path, scenes: list[Scene], split: str) -> None:
     rows: list[Json] = []
     for number, scene in _numbered(scenes):
         image = f"train2014/COCO_train2014_{number:012d}.jpg"
         save(scene, root / image)
         phrase, index = random.Random(scene.seed).choice(referrals(scene))  # noqa: S311 (repeatable, no secret)
         rows.append({"id": len(rows), "image_id": number, "image": image, **_rec_row(scene, phrase, index, number)})
-    write_json(root / "rec_jsons_processed" / "demo_val.json", rows)
+    write_json(root / "rec_jsons_processed" / f"demo_{split}.json", rows)
 
 
 def _rec_row(scene: Scene, phrase: str, index: int, image_id: int) -> Json:
@@ -278,16 +319,17 @@ def _rec_row(scene: Scene, phrase: str, index: int, image_id: int) -> Json:
 
 
 def _numbered(scenes: list[Scene]) -> list[tuple[int, Scene]]:
-    """Scenes with image ids that ascend with gaps, as COCO's do."""
-    return [(139 + 37 * index + scene.seed % 23, scene) for index, scene in enumerate(scenes)]
+    """Scenes with image ids that ascend with gaps, as COCO's do; those to train on have ids of their own."""
+    first = [TRAINING_ID if scene.seed >= TRAINING_SEED else 139 for scene in scenes]
+    return [(first[index] + 37 * index + scene.seed % 23, scene) for index, scene in enumerate(scenes)]
 
 
 # Writer, folder, and the expressions of which every picture must have one.
 SHARED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
-    (_write_coco, "coco", None),
+    (partial(_write_coco, part="demo2017"), "coco", None),
     (_write_odinw_folder, "odinw", None),
     (_write_odinw_flat, "odinw", None),
-    (_write_rec, "rec", referrals),
+    (partial(_write_rec, split="val"), "rec", referrals),
 )
 ASKED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
     (write_ovdeval, "ovdeval", None),

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vr1bench.engines import EngineOptions
+from vr1bench.engines import EngineOptions, adapters
 from vr1bench.engines.weights import are_small
 from vr1bench.errors import Vr1benchError
 
@@ -57,7 +57,8 @@ def start(options: EngineOptions) -> LoadedModel:
     """Loads model and processor.
 
     Raises:
-        Vr1benchError: transformers is missing, an option is unknown, or the checkpoint does not load.
+        Vr1benchError: transformers (or peft, for a LoRA checkpoint) is missing, an option is unknown, or the
+            checkpoint does not load.
     """
     try:
         import torch
@@ -74,18 +75,20 @@ def start(options: EngineOptions) -> LoadedModel:
     except RuntimeError as error:
         raise Vr1benchError(f"--engine-args device: got {name!r}; expected cpu, cuda or cuda:1, say") from error
     batch_size = _batch_size(args.pop("batch_size", BATCH_SIZE_CPU if device.type == "cpu" else BATCH_SIZE_GPU))
-    source: dict[str, Any] = {"pretrained_model_name_or_path": options.model.location}
-    if not Path(options.model.location).is_dir():
-        source["revision"] = options.model.revision
+    weights = adapters.weights_of(options.model)
     trust = {"trust_remote_code": args["trust_remote_code"]} if "trust_remote_code" in args else {}
-    small_on_cpu = device.type == "cpu" and are_small(options.model.location)
+    small_on_cpu = device.type == "cpu" and are_small(weights.location)
     args.setdefault("dtype", args.pop("torch_dtype", "float32" if small_on_cpu else "auto"))
-    if "revision" not in source:
+    if Path(weights.location).is_dir():
         hf_logging.disable_progress_bar()  # of weights that are here already; a download keeps its bar
-    processor = _loaded(options, lambda: AutoProcessor.from_pretrained(**source, **trust))
+    beside = adapters.source(adapters.processor_of(options.model))
+    processor = _loaded(options, lambda: AutoProcessor.from_pretrained(**beside, **trust))
+    source = adapters.source(weights)
     model: Any = _loaded(options, lambda: AutoModelForImageTextToText.from_pretrained(**source, **args).eval())
     if "device_map" not in args:
         model = _loaded(options, lambda: model.to(device))
+    if options.model.base:
+        model = _loaded(options, lambda: adapters.merged(model, options.model))
     processor.tokenizer.padding_side = "left"
     ends = model.generation_config.eos_token_id
     return LoadedModel(
@@ -113,6 +116,8 @@ def _batch_size(value: object) -> int:
 def _loaded(options: EngineOptions, load: Callable[[], Loaded]) -> Loaded:
     try:
         return load()
+    except Vr1benchError:
+        raise
     except TypeError as error:  # a model's constructor refuses what from_pretrained passed on
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:

@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vr1bench.engines import EngineOptions
+from vr1bench.engines import EngineOptions, adapters, hf_start
 from vr1bench.engines.weights import are_small
 from vr1bench.errors import Vr1benchError
 
@@ -69,11 +70,13 @@ class StartedEngine:
         engine: vLLM's own.
         refusals: What it raises on a request that it will not take.
         set_num_threads: torch's function of that name: on a CPU, in-process, vLLM puts one that only warns there.
+        folder: Of a LoRA checkpoint merged into its base; None where the model is a whole one.
     """
 
     engine: LLMEngine
     refusals: tuple[type[Exception], ...]
     set_num_threads: Callable[[int], None]
+    folder: TemporaryDirectory[str] | None = None
 
     def stop(self) -> None:
         """Ends the workers and frees the memory, so that another engine can start in this process."""
@@ -85,6 +88,8 @@ class StartedEngine:
         parallel_state.destroy_model_parallel()
         parallel_state.destroy_distributed_environment()
         torch.set_num_threads = self.set_num_threads
+        if self.folder:
+            self.folder.cleanup()
         if torch.cuda.is_available():
             gc.collect()
             torch.cuda.empty_cache()
@@ -96,6 +101,9 @@ def start(options: EngineOptions) -> StartedEngine:
     In-process, because a child that holds the model outlives a parent killed by SIGKILL; workers of tensor
     parallelism, which must be processes, watch a pipe and end with their parent. Setting
     `VLLM_ENABLE_V1_MULTIPROCESSING=1` in the environment moves the engine into a child all the same.
+
+    A LoRA checkpoint is merged into its base first, as a folder of its own: vLLM's own LoRA leaves the vision tower
+    of most models as it was (`LoRAConfig.enable_tower_connector_lora`), and trained parts that are no LoRA out.
 
     Raises:
         Vr1benchError: vLLM is missing, an option is unknown, or the engine does not start.
@@ -114,13 +122,18 @@ def start(options: EngineOptions) -> StartedEngine:
         on_cpu = current_platform.is_cpu()
         args = engine_args(options, on_cpu)
         set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
+        folder = _merged(options, on_cpu) if options.model.base else None
+        if folder:
+            args |= {"model": folder.name, "revision": None}
         try:
             engine = LLMEngine.from_engine_args(EngineArgs(**args))
         except Exception as error:  # vLLM raises many kinds, from pydantic's to CUDA's; `_explained` reads the text
+            if folder:
+                folder.cleanup()
             raise _explained(error, options, on_cpu) from error
         finally:
             sys.excepthook = excepthook  # torch.distributed's marks every traceback with a rank
-    return StartedEngine(engine, (ValueError, VLLMClientError), set_num_threads)
+    return StartedEngine(engine, (ValueError, VLLMClientError), set_num_threads, folder)
 
 
 def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
@@ -134,10 +147,10 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     for name, value in options.args.items():
         _check_option(name, value, known)
-    is_folder = Path(options.model.location).is_dir()
+    weights = adapters.weights_of(options.model)
     defaults: dict[str, Any] = {
-        "model": options.model.location,
-        "revision": None if is_folder else options.model.revision,
+        "model": weights.location,
+        "revision": None if Path(weights.location).is_dir() else weights.revision,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "max_model_len": -1,  # the model's own, or what the memory holds where that is less
         "mm_processor_cache_gb": 0,
@@ -148,7 +161,7 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
         # vLLM sizes its encoder cache by the checkpoint's own pixel budget; the protocol's may be larger.
         defaults["max_num_batched_tokens"] = options.max_image_tokens
     if on_cpu:
-        small = are_small(options.model.location)
+        small = are_small(weights.location)
         defaults |= {
             "dtype": "float32" if small else "auto",
             "enforce_eager": True,
@@ -158,6 +171,24 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
             "kv_cache_memory_bytes": KV_CACHE_BYTES if small else 4 * KV_CACHE_BYTES,
         }
     return defaults | dict(options.args)
+
+
+def _merged(options: EngineOptions, on_cpu: bool) -> TemporaryDirectory[str]:
+    """A LoRA checkpoint merged into its base, on the CPU, in the precision that vLLM will compute or store it in."""
+    import torch
+
+    args: dict[str, Any] = {"device": "cpu"}
+    if "trust_remote_code" in options.args:
+        args["trust_remote_code"] = options.args["trust_remote_code"]
+    threads = torch.get_num_threads()
+    if not on_cpu:
+        args["dtype"] = "auto"
+        torch.set_num_threads(1)  # tensor parallelism may fork its workers, and OpenMP's threads do not survive a fork
+    try:
+        loaded = hf_start.start(dataclasses.replace(options, args=args))
+        return adapters.written(loaded.model, loaded.processor)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_cpu_build() -> bool:

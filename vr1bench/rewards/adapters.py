@@ -27,46 +27,51 @@ class _TrainerState(Protocol):
     max_steps: int
 
 
-TrlReward = Callable[..., list[float]]
+TrlReward = Callable[..., list[float | None]]
 SwiftReward = Callable[..., TrlReward]
 EasyR1Reward = Callable[..., list[dict[str, float]]]
 VerlReward = Callable[..., float]
 
 
-def as_trl(reward: Reward, family: str, pixels: PixelBudget | None = None, name: str = "") -> TrlReward:
+def as_trl(reward: Reward, family: str | Family, pixels: PixelBudget | None = None, name: str = "") -> TrlReward:
     """A reward in the form that TRL's GRPOTrainer calls: one float a completion.
 
     A reward that changes with training is told how far it is, from the `trainer_state` that TRL passes.
 
     Args:
         reward: What to pay for a prediction.
-        family: Reads the completions; a name or the path of a TOML file.
+        family: Reads the completions: itself, its name, or the path of its TOML file.
         pixels: Bounds on the area that the trainer's processor feeds; None takes the family's own.
         name: What the trainer logs it under; "" takes the function's own name, "reward" where it has none.
 
     Returns:
         A function of `completions` (texts, or lists of chat messages) and `sample` (a Sample for each, or its text).
+        A row without gold has the text "": it gets None, which TRL takes for "this reward does not apply".
 
     Raises:
         Vr1benchError: The family is unknown.
     """
-    reader = FAMILIES[family]
+    reader = FAMILIES[family] if isinstance(family, str) else family
 
     def rewards(
         completions: Sequence[Any],
         sample: Sequence[Sample | str],
         trainer_state: _TrainerState | None = None,
         **_: object,
-    ) -> list[float]:
+    ) -> list[float | None]:
         now = _now(reward, trainer_state)
-        pairs = zip(completions, map(_sample, sample), strict=True)
-        return [now(one, _read(reader, _text(completion), one, pixels)) for completion, one in pairs]
+
+        def paid(completion: str | Sequence[Mapping[str, Any]], one: Sample) -> float:
+            return now(one, _read(reader, _text(completion), one, pixels))
+
+        pairs = zip(completions, sample, strict=True)
+        return [None if given == "" else paid(completion, _sample(given)) for completion, given in pairs]
 
     rewards.__name__ = name or _name(reward)
     return rewards
 
 
-def as_swift(reward: Reward, family: str, pixels: PixelBudget | None = None, name: str = "") -> SwiftReward:
+def as_swift(reward: Reward, family: str | Family, pixels: PixelBudget | None = None, name: str = "") -> SwiftReward:
     """A reward for ms-swift, to be entered in its dict `orms` by a file that `--external_plugins` names.
 
     Args:

@@ -1,0 +1,98 @@
+"""What a transformers Trainer calls, so that its checkpoints are scored: `inline` at each save, `after` at its end."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from vr1bench.errors import Vr1benchError
+from vr1bench.trainers.checkpoints import Backlog, holding, say, score_checkpoint
+from vr1bench.trainers.scorer import InterruptedScoring
+from vr1bench.trainers.scoring import Scoring, check, watch_command
+
+PATIENCE = datetime.timedelta(days=30)
+"""How long the other processes wait for the one that scores. The group of the training gives up after 10 minutes
+(NCCL's default in torch), and would end the training with it."""
+
+
+class ScoreCheckpoints(TrainerCallback):
+    """Scores a training's checkpoints from its main process; the others wait.
+
+    A scoring that fails is printed and noted, and the training goes on.
+    """
+
+    def __init__(self, scoring: Scoring) -> None:
+        """Args: scoring: How, and when (`mode`); of `queue` it only says what to type."""
+        self._scoring = scoring
+        self._backlog: Backlog | None = None
+        self._waiting_room: Any = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401  HF's own
+    ) -> None:
+        """Finds what would make every scoring fail.
+
+        Raises:
+            Vr1benchError: The suite, or its data, is not there: better now than after the first checkpoint.
+        """
+        folder = Path(args.output_dir or ".")
+        if dist.is_available() and dist.is_initialized() and self._scoring.mode != "queue":
+            self._waiting_room = dist.new_group(backend="gloo", timeout=PATIENCE)
+        if not state.is_world_process_zero:
+            return
+        if self._scoring.mode == "queue":
+            say(f"checkpoints are scored by: {shlex.join(watch_command(folder, self._scoring))}")
+            return
+        check(self._scoring)
+        self._backlog = Backlog(folder, self._scoring)
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401  HF's own
+    ) -> None:
+        """Inline: scores the checkpoint that was just saved. After: notes that it is there."""
+        if self._scoring.mode == "inline":
+            self._alone(lambda backlog: self._score(backlog, f"checkpoint-{state.global_step}"))
+        elif self._backlog:
+            self._backlog.look()
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401  HF's own
+    ) -> None:
+        """After: scores all that stand."""
+        if self._scoring.mode == "after":
+            self._alone(lambda backlog: backlog.score_all())
+
+    def _score(self, backlog: Backlog, name: str) -> None:
+        say(f"scoring {name}; the training waits")
+        score_checkpoint(backlog.folder / name, self._scoring)
+
+    def _alone(self, score: Callable[[Backlog], object]) -> None:
+        """Lets the main process score while the others wait."""
+        if self._backlog:
+            try:
+                with holding(self._backlog.folder):
+                    score(self._backlog)
+            except InterruptedScoring:
+                say("WARNING: Ctrl-C: the scoring has ended, and its checkpoint is not scored")
+            except Exception as error:  # whatever it is: the training goes on
+                say(f"WARNING: NOT scored: {error if isinstance(error, Vr1benchError) else repr(error)}")
+        if self._waiting_room is not None:
+            dist.barrier(group=self._waiting_room)

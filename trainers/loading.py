@@ -1,0 +1,247 @@
+"""What both trainers load: the model's place and family, its processor, and the rows as TRL wants them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vr1bench import families
+from vr1bench import model as models
+from vr1bench.benchmark import chosen
+from vr1bench.engines.prompts import wrong_frame
+from vr1bench.errors import Vr1benchError
+from vr1bench.families import Family
+from vr1bench.images import load
+from vr1bench.leakage import LeakageError, held_out, shared_images
+from vr1bench.model import Model
+from vr1bench.protocol import protocol
+from vr1bench.provenance import commit
+from vr1bench.rows import Row, TrainingRows, read_rows, training_rows
+from vr1bench.store import write_text
+from vr1bench.trainers.checkpoints import say
+from vr1bench.trainers.recipe import DataPart, Recipe
+from vr1bench.trainers.scoring import Scoring
+from vr1bench.types import PixelBudget, Request, Sampling, Training
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import ProcessorMixin
+
+VISION = ("visual", "vision_tower", "vision_model", "vision_encoder", "multi_modal_projector", "mm_projector")
+"""Names that transformers' models give what sees: Qwen and GLM, LLaVA and Gemma, InternVL, and their projectors."""
+CHECKED = 16
+"""Different image sizes of which the fed size is checked before training."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from.
+
+    Attributes:
+        recipe: As read.
+        model: The base model.
+        family: How it is asked and read.
+        pixels: Bounds on the area that it is fed; None where its family knows none.
+        rows: What it is trained on.
+    """
+
+    recipe: Recipe
+    model: Model
+    family: Family
+    pixels: PixelBudget | None
+    rows: Sequence[Row]
+
+
+def start(recipe: Recipe) -> Start:
+    """Everything that can be checked before weights are loaded.
+
+    Raises:
+        Vr1benchError: Something named is unknown, missing or wrong, or the scored suite shows images of the rows.
+    """
+    data = recipe.data
+    base = models.load(recipe.model.name)
+    family, _ = families.choose(recipe.model.family, recipe.model.name, base.config)
+    rule = protocol(data.protocol, data.overrides, next(iter(data.benchmarks), ""))
+    own = family.pixels
+    pixels = own and PixelBudget(
+        min_pixels=rule.min_pixels or own.min_pixels, max_pixels=rule.max_pixels or own.max_pixels
+    )
+    named = family.name if recipe.model.family == "auto" else recipe.model.family  # a user's own is named by its file
+    found = [row for name in data.benchmarks for row in _rows_of(name, data, named)]
+    found += [
+        row
+        for path in data.rows
+        for row in read_rows(path, images=data.images or Path(path).parent, family=named, pixels=pixels)
+    ]
+    if not found:
+        raise Vr1benchError("the recipe's [data] gives no rows; expected one at least")
+    if recipe.score:
+        _check_leakage(recipe.score, found, allowed=data.allow_leakage)
+    return Start(recipe, base, family, pixels, found)
+
+
+def note(begun: Start, output: Path) -> None:
+    """Writes `training.json`: what the checkpoints' rows on the leaderboard say of where they come from."""
+    recipe, base = begun.recipe, begun.model
+    training = Training(
+        method=recipe.method, recipe=recipe.name, recipe_sha256=recipe.sha256, base_model=base.name,
+        base_revision=base.revision, commit=commit(),
+    )  # fmt: skip
+    write_text(output / "training.json", training.model_dump_json(indent=1) + "\n")
+
+
+def load_processor(begun: Start) -> ProcessorMixin:
+    """The processor, feeding images as the evaluation does; padding on the left, as TRL's positions need.
+
+    Raises:
+        Vr1benchError: It feeds an image at another size than the family says: boxes would be in a wrong frame.
+    """
+    from transformers import AutoProcessor
+
+    budget = {} if begun.pixels is None else begun.pixels.model_dump()
+    processor = AutoProcessor.from_pretrained(begun.model.location, **_revision(begun), **budget)
+    # TRL pads prompts on the left whatever the processor does; its own token types would then be of other tokens.
+    processor.tokenizer.padding_side = "left"
+    _check_frame(begun, processor)
+    return processor
+
+
+def model_options(begun: Start) -> dict[str, Any]:
+    """What `from_pretrained` is told: TRL loads the model, and the reference model in the same way."""
+    part = begun.recipe.model
+    attention = {"attn_implementation": part.attention} if part.attention else {}
+    return {"dtype": part.dtype, **attention, **_revision(begun)}
+
+
+def freeze_vision(model: torch.nn.Module) -> int:
+    """Leaves what sees as it is; gives the number of frozen weights.
+
+    Raises:
+        Vr1benchError: No part of the model has a name that says so.
+    """
+    parts = [one for name, one in model.named_modules() if name.rpartition(".")[2] in VISION]
+    if not parts:
+        raise Vr1benchError(
+            f'[model] weights = "language": {type(model).__name__} has no part named {", ".join(VISION)}; '
+            'expected one to leave as it is, or weights = "full"'
+        )
+    for part in parts:
+        part.requires_grad_(requires_grad=False)
+    return sum(weight.numel() for part in parts for weight in part.parameters())
+
+
+def as_dataset(found: Sequence[Row], *, targets: bool) -> Dataset:
+    """Rows as TRL's columns: `prompt`, `images`, and `completion` (SFT) or `sample` and the row's own (GRPO).
+
+    Pictures are read as the evaluation reads them, when a batch wants them. A row's own columns keep their types,
+    which a table would have to make alike.
+    """
+    from datasets import Dataset
+
+    names = sorted({name for row in found for name in row.columns})
+
+    def columns(batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
+        chosen = [found[place] for place in batch["row"]]
+        told = {
+            "prompt": [[{"role": "user", "content": row.prompt}] for row in chosen],
+            "images": [[load(Path(path)) for path in row.images] for row in chosen],
+        }
+        if targets:
+            return told | {"completion": [[{"role": "assistant", "content": row.completion}] for row in chosen]}
+        return told | {"sample": [row.gold for row in chosen]} | {n: [r.columns.get(n) for r in chosen] for n in names}
+
+    return Dataset.from_dict({"row": list(range(len(found)))}).with_transform(columns)
+
+
+def last_checkpoint(begun: Start, output: Path, *, resume: bool) -> str | None:
+    """The checkpoint that a training goes on from; None for a new one.
+
+    Raises:
+        Vr1benchError: There are checkpoints and nobody asked to go on, or none to go on from, or another recipe's.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    found = get_last_checkpoint(str(output)) if output.is_dir() else None
+    if found is None:
+        if resume:
+            raise Vr1benchError(f"--resume: {output} holds no checkpoint; leave --resume out to begin")
+        return None
+    if not resume:
+        raise Vr1benchError(
+            f"{output} holds checkpoints; pass --resume to go on from {Path(found).name}, or another --output-dir"
+        )
+    path = output / "training.json"
+    then = json.loads(path.read_text("utf-8"))["recipe_sha256"] if path.is_file() else begun.recipe.sha256
+    if then != begun.recipe.sha256:
+        raise Vr1benchError(
+            f"--resume: {output} was begun by another recipe ({then[:8]}, and this one is {begun.recipe.sha256[:8]}); "
+            "give the recipe that began it, or another --output-dir"
+        )
+    return found
+
+
+def _revision(begun: Start) -> dict[str, str]:
+    return {} if Path(begun.model.location).is_dir() else {"revision": begun.model.revision}
+
+
+def _check_frame(begun: Start, processor: ProcessorMixin) -> None:
+    """Feeds some images, and compares what the processor made of them with what the family says."""
+    seen: set[tuple[int, int]] = set()
+    for row in begun.rows[: 64 * CHECKED]:
+        for path in map(Path, row.images):
+            image = load(path)
+            if image.size in seen:
+                continue
+            seen.add(image.size)
+            made = processor.image_processor(images=[image], return_tensors="pt")
+            if "image_grid_thw" not in made or begun.pixels is None:
+                return
+            grid = made["image_grid_thw"][0].tolist()
+            tokens = grid[0] * grid[1] * grid[2] // processor.image_processor.merge_size**2
+            fed = begun.family.fed_size(*image.size, begun.pixels)
+            request = Request("", row.id, (path,), *image.size, (), (), Sampling(), begun.pixels)
+            failure = wrong_frame(begun.family, request, fed, tokens, grid)
+            if failure is not None:
+                raise Vr1benchError(failure.error)
+            if len(seen) == CHECKED:
+                return
+
+
+def _rows_of(benchmark: str, data: DataPart, family: str) -> TrainingRows:
+    made = training_rows(
+        benchmark,
+        family=family,
+        split=data.split,
+        protocol=data.protocol,
+        data_dir=data.data_dir or None,
+        overrides=data.overrides,
+        curation=data.curation,
+    )
+    for what, number in made.counts.items():
+        say(f"{benchmark}: {number} {what}")
+    return made
+
+
+def _check_leakage(score: Scoring, found: Sequence[Row], *, allowed: bool) -> None:
+    """Holds the rows' images against those that checkpoints are scored on."""
+    try:
+        against = held_out(
+            chosen(score.suite or None, score.benchmark), Path(score.data_dir) if score.data_dir else None, score.split
+        )
+    except Vr1benchError as error:
+        if score.mode != "queue":
+            raise
+        say(f"WARNING: images were not compared with those of the scored suite, which is not here: {error}")
+        return
+    shared = shared_images({image for row in found for image in row.images}, against).shared
+    if not shared:
+        return
+    first, where = next(iter(shared.items()))
+    told = f"{len(shared)} images are trained on and scored on, such as {first} ({where})"
+    if not allowed:
+        raise LeakageError(f"{told}; choose other data, or say [data] allow_leakage = true")
+    say(f"WARNING: {told}; the checkpoints' numbers on them show what was learned by heart")

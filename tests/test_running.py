@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import COMMAND, typed
 
 import vr1bench
 from vr1bench.errors import NotComparableError, Vr1benchError
@@ -379,15 +379,15 @@ def big_set(folder: Path, count: int) -> None:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(coco_folder):
-    big_set(coco_folder, 4000)
-    command = [
-        sys.executable, "-m", "vr1bench.cli", "run", "--model", "demo", "--engine", "oracle", "--family", "qwen3-vl",
+    big_set(coco_folder, 2000)
+    words = [
+        "run", "--model", "demo", "--engine", "oracle", "--family", "qwen3-vl",
         "--benchmark", str(coco_folder / "small.toml"), "--data-dir", str(coco_folder),
     ]  # fmt: skip
     kills = 0
     for _ in range(3):
         run = subprocess.Popen(
-            [*command, "--output", str(coco_folder / "a")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            [*COMMAND, *words, "--output", str(coco_folder / "a")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         seen = b""
         while not re.search(rb"[1-9]\d{2,}/\d", seen) and (more := run.stderr.read(1)):  # until the bar counts hundreds
@@ -396,14 +396,13 @@ def test_a_killed_run_goes_on_where_it_stopped(coco_folder):
         run.kill()
         run.wait()
     assert kills
-    done = [subprocess.run([*command, "--output", str(coco_folder / out)], capture_output=True) for out in ("a", "b")]
-    assert [one.returncode for one in done] == [0, 0]
+    assert [typed(*words, "--output", coco_folder / out).returncode for out in ("a", "b")] == [0, 0]
     killed, whole = (next(vr1bench.read_results(coco_folder / out))[1] for out in ("a", "b"))
     assert killed.values == whole.values
-    assert killed.values.n == 4000
+    assert killed.values.n == 2000
     (records,) = (coco_folder / "a").rglob("records.jsonl")
     keys = [json.loads(line)["key"] for line in records.read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == 4000
+    assert len(keys) == len(set(keys)) == 2000
 
 
 def test_a_run_says_that_the_boxes_contradict_the_frame(tmp_path, monkeypatch):
@@ -419,8 +418,7 @@ def test_a_run_says_that_the_boxes_contradict_the_frame(tmp_path, monkeypatch):
     assert any("pixels of the resized image" in finding for finding in wrong.values.audit)
     assert any("another family" in finding for finding in wrong.values.audit)
     options = f"--engine replay --engine-args file={records} --family qwen3-vl --benchmark demo/coco --limit 60"
-    command = [sys.executable, "-m", "vr1bench.cli", "run", "--model", "x", *options.split(), "--output"]
-    done = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True)
+    done = typed("run", "--model", "x", *options.split(), "--output", tmp_path / "out")
     assert "warning: demo/coco: boxes lie better on the gold when read as pixels of the resized image" in done.stderr
 
 

@@ -260,9 +260,9 @@ def _scored(checkpoint: Path, scoring: Scoring) -> str:
 
 def _last_words(log: Path) -> str:
     """What a command said last: its error, or its last line."""
-    text = log.read_bytes()[-65536:].decode(errors="replace").strip()
-    said = text.rpartition("\nerror: ")[2] if "\nerror: " in text else text.rpartition("\n")[2]
-    return " ".join(said.removeprefix("error: ").split())[:1000] or "it said nothing"
+    text = "\n" + log.read_bytes()[-65536:].decode(errors="replace").strip()
+    said = text.rpartition("\nerror: " if "\nerror: " in text else "\n")[2]
+    return " ".join(said.split())[:1000] or "it said nothing"
 
 
 def _results(checkpoint: Path, scoring: Scoring, since: datetime.datetime) -> dict[str, tuple[str, Result]]:

@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vr1bench.trainers.command import configured, main
-from vr1bench.trainers.loading import (
-    Start,
-    as_dataset,
-    freeze_vision,
-    last_checkpoint,
-    load_processor,
-    model_options,
-    note,
-    start,
-)
+from vr1bench.trainers.loading import Start, as_dataset, freeze_vision, load_processor, model_options
 from vr1bench.trainers.paid import reward_functions
 from vr1bench.trainers.recipe import Recipe
 
@@ -30,37 +21,15 @@ if TYPE_CHECKING:
 
 
 def train(recipe: Recipe, *, resume: bool = False) -> Path:
-    """Trains, and scores every checkpoint.
+    """Trains, and scores every checkpoint; see `vr1bench.trainers.loop.train`."""
+    from vr1bench.trainers import loop
 
-    Args:
-        recipe: What is trained on what, and how.
-        resume: Go on from the last checkpoint.
-
-    Returns:
-        The folder of the checkpoints.
-
-    Raises:
-        Vr1benchError: Something named is unknown, missing or wrong; nothing was trained.
-        Interrupted: Ctrl-C; what was trained is saved.
-    """
-    from vr1bench.trainers.callbacks import add_callbacks, finished
-
-    output = Path(recipe.settings["output_dir"])
-    begun = start(recipe)
-    checkpoint = last_checkpoint(begun, output, resume=resume)
-    trainer = make_trainer(begun)
-    stop = add_callbacks(trainer, begun, output)
-    if trainer.is_world_process_zero():
-        note(begun, output)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return finished(stop, output)
+    return loop.train(recipe, make_trainer, resume=resume)
 
 
 def make_trainer(begun: Start) -> GRPOTrainer:
     """TRL's trainer, ready to train."""
     from trl import GRPOTrainer
-
-    from vr1bench.rewards.monitors import watched
 
     class MixedRows(GRPOTrainer):
         """Takes rows without images beside rows with them.
@@ -75,7 +44,6 @@ def make_trainer(begun: Start) -> GRPOTrainer:
     recipe = begun.recipe
     processor = load_processor(begun)
     functions, weights = reward_functions(begun, processor)
-    functions[0] = watched(functions[0], begun.family, begun.pixels)
     adapter = configured("peft.LoraConfig", recipe.lora, "lora") if recipe.lora is not None else None
     settings = {"report_to": "none", "logging_steps": 1, "model_init_kwargs": model_options(begun)} | recipe.settings
     trainer = MixedRows(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.registry import unknown
 from vr1bench.rewards import REWARDS, CosineLength, as_trl
-from vr1bench.rewards.adapters import TrlReward
+from vr1bench.rewards.adapters import Completed, TrlReward
+from vr1bench.rewards.monitors import watched
+from vr1bench.rewards.reward import Reward
 from vr1bench.trainers.loading import Start
+from vr1bench.types import Completion
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -23,6 +26,22 @@ LENGTHS: dict[str, Callable[[Callable[[str], int]], CosineLength]] = {
     "vlm-r1-length-as-published": lambda count: CosineLength(count, returning=True),
 }
 """Rewards that count tokens, and so need the model's tokenizer."""
+
+
+def completed(begun: Start, processor: ProcessorMixin) -> Completed:
+    """Makes answers of token ids as the engines do, so that the same tokens are read alike in reward and evaluation."""
+    from transformers import GenerationConfig
+
+    tokenizer = processor.tokenizer
+    ends = GenerationConfig.from_pretrained(begun.model.location).eos_token_id
+    stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
+
+    def made(ids: Sequence[int]) -> Completion:
+        stopped = bool(ids) and ids[-1] in stops
+        text = tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=False)
+        return Completion(text=text, finish="stop" if stopped else "length", n_tokens=len(ids))
+
+    return made
 
 
 def reward_functions(begun: Start, processor: ProcessorMixin) -> tuple[list[TrlReward], list[float]]:
@@ -36,20 +55,28 @@ def reward_functions(begun: Start, processor: ProcessorMixin) -> tuple[list[TrlR
         return len(processor.tokenizer.encode(text, add_special_tokens=False))
 
     def named(name: str) -> TrlReward:
+        def paying(reward: Reward) -> TrlReward:
+            return as_trl(reward, begun.family, begun.pixels, name, whole)
+
         own = re.fullmatch(r"(.+\.py):(\w+)", name)
         if own:
-            return _own(Path(own[1]), own[2], begun)
+            function = _own(Path(own[1]), own[2])
+            return function if "completions" in inspect.signature(function).parameters else paying(function)
         if name in LENGTHS:
-            return as_trl(LENGTHS[name](count), begun.family, begun.pixels, name)
+            return paying(LENGTHS[name](count))
         if name not in REWARDS:
             raise unknown("reward", name, [*REWARDS, *LENGTHS])
-        return as_trl(REWARDS[name], begun.family, begun.pixels, name)
+        return paying(REWARDS[name])
 
+    whole = completed(begun, processor)
     rewards = begun.recipe.rewards
-    return [named(name) for name in rewards], list(rewards.values())
+    functions = [named(name) for name in rewards]
+    # All functions are shown the same answers, so that one of them is enough to watch them by.
+    functions[0] = watched(functions[0], begun.family, begun.pixels, whole)
+    return functions, list(rewards.values())
 
 
-def _own(path: Path, name: str, begun: Start) -> TrlReward:
+def _own(path: Path, name: str) -> Callable[..., Any]:
     """A function of a user's file: of (sample, prediction), or in TRL's own form, with `completions`."""
     spec = importlib.util.spec_from_file_location(f"vr1bench_reward_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -59,10 +86,8 @@ def _own(path: Path, name: str, begun: Start) -> TrlReward:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's code raises what it likes
         raise Vr1benchError(f"reward {path}:{name}: the file does not load: {type(error).__name__}: {error}") from error
-    function: Any = getattr(module, name, None)
+    function = getattr(module, name, None)
     if not callable(function):
         known = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
         raise unknown(f"function of {path}", name, known)
-    if "completions" in inspect.signature(function).parameters:
-        return function
-    return as_trl(function, begun.family, begun.pixels, name)
+    return function

@@ -19,7 +19,8 @@ class Scoring(FrozenModel):
     """How checkpoints are scored: a recipe's `[score]`. Names mean what they do in `vr1bench run`.
 
     Attributes:
-        mode: `inline`: the trainer waits while its checkpoint is scored. `queue`: somebody runs `vr1bench train
+        mode: `inline`: the trainer waits while its checkpoint is scored, on the GPU whose memory it holds itself: vLLM
+            takes what `engine_args = {gpu_memory_utilization = 0.3}` leaves it. `queue`: somebody runs `vr1bench train
             watch`. `after`: all that stand at the training's end.
         suite: Suites or benchmarks joined by commas; or
         benchmark: names or TOMLs of benchmarks.

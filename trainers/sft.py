@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vr1bench.trainers.command import configured, main
-from vr1bench.trainers.loading import (
-    Start,
-    as_dataset,
-    freeze_vision,
-    last_checkpoint,
-    load_processor,
-    model_options,
-    note,
-    start,
-)
+from vr1bench.trainers.loading import Start, as_dataset, freeze_vision, load_processor, model_options
 from vr1bench.trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,18 +20,10 @@ if TYPE_CHECKING:
 
 
 def train(recipe: Recipe, *, resume: bool = False) -> Path:
-    """Trains, and scores every checkpoint; see `vr1bench.trainers.grpo.train`."""
-    from vr1bench.trainers.callbacks import add_callbacks, finished
+    """Trains, and scores every checkpoint; see `vr1bench.trainers.loop.train`."""
+    from vr1bench.trainers import loop
 
-    output = Path(recipe.settings["output_dir"])
-    begun = start(recipe)
-    checkpoint = last_checkpoint(begun, output, resume=resume)
-    trainer = make_trainer(begun)
-    stop = add_callbacks(trainer, begun, output)
-    if trainer.is_world_process_zero():
-        note(begun, output)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return finished(stop, output)
+    return loop.train(recipe, make_trainer, resume=resume)
 
 
 def make_trainer(begun: Start) -> SFTTrainer:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
 from vr1bench.benchmark import Benchmark, benchmarks, suites
+from vr1bench.definitions import read_toml
 from vr1bench.engines import ENGINES
 from vr1bench.families import FAMILIES, Family
 from vr1bench.protocol import Protocol, protocols
+from vr1bench.rewards import REWARDS
+
+RECIPES = Path(__file__).parent / "trainers" / "recipes"
+"""The trainers' recipes, of which only the words are read: the product imports no trainer."""
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], width: int = 100) -> str:
@@ -57,10 +63,22 @@ def _engines() -> str:
     return _table("engines", [[name] for name in ENGINES])
 
 
+def _recipes() -> str:
+    """Those that ship, by the names that `vr1bench train` takes."""
+    paths = {str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))}
+    return _table("recipes", [[name, str(read_toml(path).get("about", ""))] for name, path in paths.items()], 90)
+
+
+def _rewards() -> str:
+    return _table("rewards", [[name] for name in REWARDS])
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "suites": _suites,
     "benchmarks": _benchmarks,
     "protocols": _protocols,
     "families": _families,
     "engines": _engines,
+    "recipes": _recipes,
+    "rewards": _rewards,
 }

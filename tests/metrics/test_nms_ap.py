@@ -282,7 +282,7 @@ def within_bounds(problem: Problem, max_dets: int) -> dict[str, tuple[float, flo
     return found
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(small_problems(), st.sampled_from([1, 2, 100]))
 def test_no_tie_break_leaves_the_bounds(problem: Problem, max_dets: int) -> None:
     within_bounds(problem, max_dets)

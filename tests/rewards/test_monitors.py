@@ -1,16 +1,14 @@
 """The monitors of a step: what they count, and how TRL gets them without a reward more."""
 
 import asyncio
-import json
 
 import pytest
-from answering import SIDE, read, said, sample, spelled, thought
+from answering import read, said, sample, spelled, thought
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.rewards import REWARDS, as_trl, gold_text
 from vr1bench.rewards.monitors import monitors, watched
-from vr1bench.types import PixelBudget
 
 FAMILY = "qwen2.5-vl"
 A, B = [10, 10, 60, 60], [100, 100, 200, 200]
@@ -109,21 +107,6 @@ def test_a_waiting_reward_stays_one(step):
     assert asyncio.iscoroutinefunction(reward)
     assert asyncio.run(reward(**step, log_metric=logged.__setitem__)) == [0.25] * 3
     assert logged["monitor/predicted_over_gold"] == 3 / 2
-
-
-def test_monitors_read_in_the_frame_that_the_trainer_feeds(step):
-    """A box that fills the picture as it is fed overruns a picture that is fed smaller, and is clipped."""
-    wide, high = FAMILIES[FAMILY].fed_size(SIDE, SIDE, None)
-    text = json.dumps([{"bbox_2d": [0, 0, wide, high], "label": "dog"}])
-    given = step | {"completions": [text], "sample": [gold_text(sample([[0, 0, SIDE, SIDE]]))]}
-
-    def salvaged(pixels: PixelBudget | None) -> float:
-        logged: dict[str, float] = {}
-        watched(as_trl(REWARDS["vlm-r1-ap50"], FAMILY, pixels), FAMILY, pixels)(**given, log_metric=logged.__setitem__)
-        return logged["monitor/salvaged"]
-
-    assert salvaged(None) == 0
-    assert salvaged(PixelBudget(max_pixels=200 * 200)) == 1
 
 
 def test_an_unknown_family_is_refused():

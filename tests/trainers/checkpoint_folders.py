@@ -16,7 +16,7 @@ from pathlib import Path
 PATIENCE_S = 120
 
 ENGINE = """
-import json, os, pathlib, sys
+import json, os, pathlib, signal
 from vr1bench.types import Completion
 
 
@@ -33,8 +33,8 @@ class Obedient:
         if "gate" in self.orders:
             with open(self.orders["gate"] + ".out", "w") as out:
                 print(os.getpid(), file=out, flush=True)
-                if os.fork() == 0:  # somebody that the engine started: holds `out` open as long as it lives
-                    import signal
+                if os.fork() == 0:  # somebody that the engine started: deaf, and holds `out` open while it lives
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
                     signal.pause()
                 with open(self.orders["gate"] + ".in") as gate:
                     gate.read()

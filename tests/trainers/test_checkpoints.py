@@ -2,14 +2,18 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from checkpoint_folders import plug_in, save
+import typer
+from checkpoint_folders import Gate, plug_in, save
 
+from vr1bench.arguments import pairs
 from vr1bench.errors import Vr1benchError
 from vr1bench.trainers import best, checkpoints, scorer
 from vr1bench.trainers.attempts import Attempt, Score, append, attempts, saved, standing
@@ -132,11 +136,7 @@ def test_options_of_a_recipe_are_those_of_the_command():
     )  # fmt: skip
     words = watch_command(Path("out"), scoring)
     assert words[:4] == ["vr1bench", "train", "watch", "out"]
-    import typer
-
     context = typer.main.get_command(app).make_context("watch", words[3:])
-    from vr1bench.arguments import pairs
-
     assert context.params["benchmark"] == ["demo/coco", "a.toml"]
     assert pairs(context.params["engine_args"], "") == scoring.engine_args
     assert pairs(context.params["gen_args"], "") == scoring.gen_args
@@ -158,6 +158,30 @@ def test_a_scoring_that_takes_too_long_is_ended_and_noted(tmp_path, monkeypatch,
     assert (done.status, attempts(Path("out"))) == ("failed", [done])
     assert "it took longer than 0.01 s and was ended" in done.message
     assert "WARNING: checkpoint-1 is NOT scored" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_scoring_where_the_trainer_takes_it_for_itself(tmp_path, monkeypatch):
+    plug_in(tmp_path, monkeypatch)
+    gate, heard = Gate(tmp_path / "gate"), []
+    path = save(Path("out"), 1, gate=str(gate.path))
+
+    def press() -> None:
+        gate.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("Ctrl-C"))
+    try:
+        hand = threading.Thread(target=press)
+        hand.start()
+        with pytest.raises(scorer.InterruptedScoring):
+            checkpoints.score_checkpoint(path, Scoring(suite="demo/coco", engine="obedient"))
+        hand.join()
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    gate.wait_for_end()
+    assert heard == ["Ctrl-C", "Ctrl-C"], "the trainer's own handler is called, and stands again"
+    assert attempts(Path("out")) == []
 
 
 TRAINING = """

@@ -34,9 +34,9 @@ class Scorings:
     def result(self, step: int, hedged: float) -> Result:
         rng, family = np.random.default_rng(3), FAMILIES["absolute"]
         rows: list[str] = []
-        for sample, luck in zip(self.samples, rng.random(len(self.samples)), strict=True):
+        for sample, place in zip(self.samples, rng.permutation(len(self.samples)), strict=True):
             boxes, labels = sample.gold.boxes.tolist(), sample.gold.labels.tolist()
-            if luck < hedged:
+            if place < hedged * len(self.samples):
                 boxes, labels = boxes * 2, [*labels, *map(_recoloured, labels)]
             size = (sample.width, sample.height)
             rows.append(
@@ -134,13 +134,18 @@ def test_too_little_to_judge_by(falling):
     assert judge(logs(RISING), [(step, {}) for step, _ in scored(falling)]) is None
 
 
-def test_a_fall_that_the_gate_lets_pass_is_none(scorings):
-    results = [scorings.result(PER * k, share) for k, share in enumerate((0.0, 0.0, 0.0, 0.02), 11)]
-    old, new = {"demo/coco": results[0]}, {"demo/coco": results[3]}
-    fall = held_out(old, new)
+def test_a_fall_that_the_gate_lets_pass_is_none(falling):
+    right = np.arange(4000) < 3000
+
+    def fallen(by: int) -> list[tuple[int, dict[str, Result]]]:
+        return scored([_of(falling[0], right, 0)] * 3 + [_of(falling[0], right & (np.arange(4000) >= by), 0)])
+
+    fall = held_out(fallen(16)[0][1], fallen(16)[3][1])
     assert fall is not None
-    assert -0.005 < fall.value < 0
-    assert judge(logs(RISING), scored(results)) is None
+    assert fall.value == pytest.approx(-0.004)
+    assert fall.p_drop < 1e-3
+    assert judge(logs(RISING), fallen(16)) is None
+    assert judge(logs(RISING), fallen(40)) is not None
 
 
 def test_a_trend_does_not_pass_for_noise():

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from training import GRPO, SFT, begun, recipe_of
+
 from vr1bench.engines import EngineOptions
 from vr1bench.engines.hf_batch import render
 from vr1bench.engines.hf_start import start as start_hf

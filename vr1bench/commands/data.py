@@ -50,7 +50,7 @@ def prepare(
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families or engines.")] = "",
+    what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families, engines, recipes or rewards.")] = "",
 ) -> None:
     """Show what can be named on the command line."""
     from vr1bench.listing import SECTIONS

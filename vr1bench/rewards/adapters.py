@@ -27,13 +27,21 @@ class _TrainerState(Protocol):
     max_steps: int
 
 
+Completed = Callable[[Sequence[int]], Completion]
+"""Token ids of an answer as an engine gives it: special tokens kept, the ending one gone, and whether there was one."""
 TrlReward = Callable[..., list[float | None]]
 SwiftReward = Callable[..., TrlReward]
 EasyR1Reward = Callable[..., list[dict[str, float]]]
 VerlReward = Callable[..., float]
 
 
-def as_trl(reward: Reward, family: str | Family, pixels: PixelBudget | None = None, name: str = "") -> TrlReward:
+def as_trl(
+    reward: Reward,
+    family: str | Family,
+    pixels: PixelBudget | None = None,
+    name: str = "",
+    completed: Completed | None = None,
+) -> TrlReward:
     """A reward in the form that TRL's GRPOTrainer calls: one float a completion.
 
     A reward that changes with training is told how far it is, from the `trainer_state` that TRL passes.
@@ -43,6 +51,8 @@ def as_trl(reward: Reward, family: str | Family, pixels: PixelBudget | None = No
         family: Reads the completions: itself, its name, or the path of its TOML file.
         pixels: Bounds on the area that the trainer's processor feeds; None takes the family's own.
         name: What the trainer logs it under; "" takes the function's own name, "reward" where it has none.
+        completed: Makes answers of `completion_ids`. None takes the trainer's texts, from which TRL leaves out the
+            special tokens that some families write boxes with, and whether an answer was cut.
 
     Returns:
         A function of `completions` (texts, or lists of chat messages) and `sample` (a Sample for each, or its text).
@@ -57,15 +67,16 @@ def as_trl(reward: Reward, family: str | Family, pixels: PixelBudget | None = No
         completions: Sequence[Any],
         sample: Sequence[Sample | str],
         trainer_state: _TrainerState | None = None,
+        completion_ids: Sequence[Sequence[int]] = (),
         **_: object,
     ) -> list[float | None]:
         now = _now(reward, trainer_state)
 
-        def paid(completion: str | Sequence[Mapping[str, Any]], one: Sample) -> float:
-            return now(one, _read(reader, _text(completion), one, pixels))
+        def paid(completion: Completion, one: Sample) -> float:
+            return now(one, read(reader, completion, one, pixels))
 
-        pairs = zip(completions, sample, strict=True)
-        return [None if given == "" else paid(completion, _sample(given)) for completion, given in pairs]
+        pairs = zip(answers(completions, completion_ids, completed), sample, strict=True)
+        return [None if given == "" else paid(completion, gold_of(given)) for completion, given in pairs]
 
     rewards.__name__ = name or _name(reward)
     return rewards
@@ -113,8 +124,8 @@ def as_easyr1(reward: Reward, family: str, pixels: PixelBudget | None = None) ->
     reader, fixed = FAMILIES[family], _fixed(reward, "EasyR1")
 
     def compute_score(reward_inputs: Sequence[Mapping[str, Any]], **_: object) -> list[dict[str, float]]:
-        rows = ((str(row["response"]), _sample(row["ground_truth"])) for row in reward_inputs)
-        return [{"overall": fixed(sample, _read(reader, text, sample, pixels))} for text, sample in rows]
+        rows = ((Completion(text=str(row["response"])), gold_of(row["ground_truth"])) for row in reward_inputs)
+        return [{"overall": fixed(sample, read(reader, said, sample, pixels))} for said, sample in rows]
 
     return compute_score
 
@@ -138,8 +149,8 @@ def as_verl(reward: Reward, family: str, pixels: PixelBudget | None = None) -> V
     def compute_score(
         data_source: object, solution_str: str, ground_truth: str, extra_info: object = None, **_: object
     ) -> float:
-        sample = _sample(ground_truth)
-        return fixed(sample, _read(reader, solution_str, sample, pixels))
+        sample = gold_of(ground_truth)
+        return fixed(sample, read(reader, Completion(text=solution_str), sample, pixels))
 
     return compute_score
 
@@ -170,17 +181,33 @@ def _fixed(reward: Reward, trainer: str) -> Reward:
     return reward
 
 
-def _sample(given: Sample | str) -> Sample:
+def answers(
+    completions: Sequence[Any], ids: Sequence[Sequence[int]] = (), completed: Completed | None = None
+) -> list[Completion]:
+    """What the model said, of token ids where somebody can make answers of them, else of a trainer's texts or messages.
+
+    Args:
+        completions: Texts, or lists of chat messages.
+        ids: Token ids of each; () where the trainer gives none.
+        completed: See `as_trl`.
+    """
+    if completed is not None and ids:
+        return [completed(one) for one in ids]
+    return [Completion(text=_text(one)) for one in completions]
+
+
+def gold_of(given: Sample | str) -> Sample:
+    """A Sample, given as itself or as its text."""
     return given if isinstance(given, Sample) else sample_of(given)
 
 
-def _read(reader: Family, text: str, sample: Sample, pixels: PixelBudget | None) -> Prediction:
+def read(reader: Family, completion: Completion, sample: Sample, pixels: PixelBudget | None) -> Prediction:
+    """A completion as the evaluation reads it."""
     request = Request("", sample.id, sample.images, sample.width, sample.height, sample.queries, (), Sampling(), pixels)
-    return reader.parse(Completion(text=text), request)
+    return reader.parse(completion, request)
 
 
 def _text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """What the model said: a plain text, or the contents of its messages."""
     if isinstance(completion, str):
         return completion
     return "".join(str(message.get("content") or "") for message in completion)

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any
 
 from vr1bench.families import FAMILIES, Family
-from vr1bench.rewards.adapters import _read, _sample, _text  # pyright: ignore[reportPrivateUsage]  one reader, not two
+from vr1bench.rewards.adapters import Completed, answers, gold_of, read
 from vr1bench.rewards.presence import presence
 from vr1bench.rewards.vlm_r1 import emitted
 from vr1bench.types import PixelBudget, Prediction, Sample, Status
@@ -25,7 +25,10 @@ Answered = tuple[Sample, Prediction]
 
 
 def watched(
-    reward_function: Callable[..., Any], family: str | Family, pixels: PixelBudget | None = None
+    reward_function: Callable[..., Any],
+    family: str | Family,
+    pixels: PixelBudget | None = None,
+    completed: Completed | None = None,
 ) -> Callable[..., Any]:
     """A reward function that also logs the monitors of what it is shown, as `monitor/NAME`, by TRL's `log_metric`.
 
@@ -36,6 +39,7 @@ def watched(
         reward_function: In TRL's form, such as `vr1bench.rewards.as_trl` makes; may be a coroutine function.
         family: Reads the completions: itself, its name, or the path of its TOML file.
         pixels: Bounds on the area that the trainer's processor feeds; None takes the family's own.
+        completed: See `vr1bench.rewards.as_trl`.
 
     Returns:
         A function that takes what the given one takes. Rows whose `sample` is "" or missing have no gold, and are not
@@ -50,9 +54,9 @@ def watched(
         log_metric: Callable[[str, float], None] | None = given.get("log_metric")
         if log_metric is None:  # called by hand, or by another trainer
             return
-        rows = zip(given["completions"], given.get("sample") or (), strict=False)
-        golds = ((text, _sample(one)) for text, one in rows if one)
-        answered = [(gold, _read(reader, _text(text), gold, pixels)) for text, gold in golds]
+        said = answers(given["completions"], given.get("completion_ids") or (), completed)
+        rows = ((one, gold_of(gold)) for one, gold in zip(said, given.get("sample") or (), strict=False) if gold)
+        answered = [(gold, read(reader, one, gold, pixels)) for one, gold in rows]
         for name, value in monitors(answered).items():
             log_metric(PREFIX + name, value)
 

@@ -35,6 +35,7 @@ _ALL = np.uint64((1 << 40) - 1)
 # Pairs of boxes whose IoU is computed at a time: 16k x 8 B x ~15 arrays stay in the second-level cache, and memory
 # stays flat however many boxes share an image.
 _PAIRS_AT_ONCE = 1 << 14
+"""Pairs of boxes whose IoU is computed at a time: a few megabytes."""
 
 
 class _Columns:
@@ -205,18 +206,11 @@ def edges(truth: Truth, guesses: Guesses) -> Edges:
 
 
 def _close_pairs(truth: Truth, guesses: Guesses, low: Ints, counts: Ints) -> Iterator[tuple[Ints, Ints, Floats]]:
-    """Edges of guess i with the gold rows low[i] ... low[i] + counts[i] - 1, a bounded number of pairs at a time."""
+    """Edges of guess i with the gold rows low[i] ... low[i] + counts[i] - 1."""
     # Coordinates as contiguous columns: the arithmetic then runs at full width.
     gold_columns, columns = np.ascontiguousarray(truth.boxes.T), np.ascontiguousarray(guesses.boxes.T)
     some_crowd = bool(truth.crowd.any())
-    busy = np.flatnonzero(counts)
-    ends = np.cumsum(counts[busy])
-    first, done = 0, 0
-    while first < len(busy):
-        last = max(first + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
-        rows = busy[first:last]
-        guess = np.repeat(rows, counts[rows])
-        gold = np.arange(len(guess)) + np.repeat(low[rows] - (ends[first:last] - counts[rows] - done), counts[rows])
+    for guess, gold in some_pairs(low, counts):
         with np.errstate(over="ignore"):  # sides of 1e308 are finite, their products are not: no overlap, no harm
             overlap = iou_aligned(
                 columns[:, guess].T, gold_columns[:, gold].T, guesses.extents[guess], truth.extents[gold],
@@ -224,6 +218,27 @@ def _close_pairs(truth: Truth, guesses: Guesses, low: Ints, counts: Ints) -> Ite
             )  # fmt: skip
         close = np.flatnonzero(overlap >= THRESHOLDS[0])
         yield guess[close], gold[close], overlap[close]
+
+
+def some_pairs(low: Ints, counts: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Each i with every one of low[i] ... low[i] + counts[i] - 1, in order, a bounded number of pairs at a time.
+
+    Args:
+        low: (n,) where the partners of each begin.
+        counts: (n,) how many there are; more than the bound at once where one alone has more.
+
+    Yields:
+        (p,) i, and (p,) its partner.
+    """
+    busy = np.flatnonzero(counts)
+    ends = np.cumsum(counts[busy])
+    first, done = 0, 0
+    while first < len(busy):
+        last = max(first + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
+        rows = busy[first:last]
+        begin = low[rows] - (ends[first:last] - counts[rows] - done)
+        one = np.repeat(rows, counts[rows])
+        yield one, np.arange(len(one)) + np.repeat(begin, counts[rows])
         first, done = last, int(ends[last - 1])
 
 

@@ -79,9 +79,9 @@ def test_a_name_called_both_counts_by_the_last_word():
 
 
 def test_longer_names_hide_what_is_in_them():
-    names = ("dog", "red dog", "no parking sign", "traffic_light")
-    found = decisions("A red dog, the no parking sign and two Traffic Lights. There is no dog.", names)
-    assert found == {"red dog": True, "no parking sign": True, "traffic_light": True, "dog": False}
+    names = ("dog", "red dog", "dog house", "no parking sign", "traffic_light")
+    found = decisions("A red dog, the no parking sign, one dog house, two Traffic Lights. There is no dog.", names)
+    assert found == {name: name != "dog" for name in names}
 
 
 def test_names_that_differ_in_case_alone_are_kept_apart():

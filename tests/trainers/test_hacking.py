@@ -289,6 +289,9 @@ def test_scores_of_later_steps_are_not_known_yet(tmp_path, scorings, falling):
     append(tmp_path, attempt(30, falling[2]))
     assert HELD_OUT not in training.log({"step": 5, "reward": 0.5})
     assert training.log({"step": 31, "reward": 0.5})[HELD_OUT] == _value(falling[2])
+    logged, own = training.state.log_history[1:]  # found at a log, not at a save: as somebody else scores
+    assert (logged["step"], logged["reward"], logged[HELD_OUT]) == (31, 0.5, _value(falling[2]))
+    assert (own["step"], own[SCORED]) == (30, 1)
 
 
 def test_what_cannot_be_read_is_said_once_and_ends_nothing(tmp_path, scorings, falling, capfd):

@@ -39,15 +39,13 @@ import numpy as np
 
 from vr1bench.assignment import one_to_one
 from vr1bench.boxes import iou_aligned
-from vr1bench.match import Edges, Guesses, Matches, Truth, edges, sorted_rows, tiers
+from vr1bench.match import Edges, Guesses, Matches, Truth, edges, some_pairs, sorted_rows, tiers
 from vr1bench.metrics.ap import curves
 from vr1bench.metrics.columns import Columns
 from vr1bench.types import Bools, Floats, Ints
 
 FOREGROUND = 0.5  # TIDE's t_f and t_b, section 2.2 of the paper
 BACKGROUND = 0.1
-_PAIRS_AT_ONCE = 1 << 16
-"""Pairs of boxes whose IoU is computed at a time: a few megabytes."""
 
 
 class Verdict(IntEnum):
@@ -281,19 +279,12 @@ def _near(truth: Truth, answers: Guesses) -> Edges:
     plain = np.flatnonzero(~truth.crowd)
     plain = plain[np.argsort(truth.image[plain], kind="stable")]
     low, high = (np.searchsorted(truth.image[plain], answers.image, side=side) for side in ("left", "right"))
-    ends = np.cumsum(high - low)
     found = [Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    first = 0
-    while first < len(answers):
-        done = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
-        counts = (high - low)[first:last]
-        guess = np.repeat(np.arange(first, last), counts)
-        gold = plain[np.arange(len(guess)) + np.repeat(low[first:last] - (ends[first:last] - counts - done), counts)]
+    for guess, place in some_pairs(low, high - low):
+        gold = plain[place]
         with np.errstate(over="ignore"):  # as in `match.edges`
             iou = iou_aligned(answers.boxes[guess], truth.boxes[gold], answers.extents[guess], truth.extents[gold])
         found.append(_chosen(Edges(guess, gold, iou), iou >= BACKGROUND))
-        first = last
     return Edges(*(np.concatenate([getattr(part, name) for part in found]) for name in ("guess", "gold", "iou")))
 
 

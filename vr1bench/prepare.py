@@ -163,11 +163,17 @@ class _Work:
             row.state, row.error = "refused", error
             return row
         for split in one.splits:
-            if split != one.split:
+            if split != one.split and not self._for_training(one, split):
                 self._note(one, split, row)
         if row.error is None:
             row.state = "generated" if one.generated else "there already"
         return row
+
+    def _for_training(self, one: Benchmark, split: str) -> bool:
+        """A split to train on whose pictures nobody brought: COCO's archive holds 450 MB of annotations of such."""
+        path = one.splits[split].found(self.root)
+        there = path is not None and any(folder.is_dir() for folder in one.splits[split].folders(path))
+        return split.startswith("train") and not there
 
     def _note(self, one: Benchmark, split: str, row: Prepared) -> None:
         """What is odd about a split that is not the default one: never an error, for the benchmark runs without it."""

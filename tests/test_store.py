@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from vr1bench.errors import Vr1benchError
-from vr1bench.store import Journal, Metric, read_result, read_results, read_run, write_text
+from vr1bench.journal import Journal, read_run
+from vr1bench.store import Metric, read_result, read_results, write_text
 from vr1bench.types import Completion, Failure, Record, Training
 
 IDENTITY = {"model": "m", "sampling": {"max_tokens": 5}}

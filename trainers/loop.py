@@ -47,6 +47,7 @@ def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: b
     if checkpoint is not None and recipe.lora is None:
         _restore(trainer, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_state()  # tells `vr1bench train watch` that it is done, and holds the whole log
     if stop.asked:
         raise Interrupted(f"interrupted; what was trained lies in {output}: the same command with --resume goes on")
     return output

@@ -20,12 +20,13 @@ from vr1bench.benchmark import Benchmark, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.families.answers import read_answer
+from vr1bench.journal import Journal
 from vr1bench.metrics.qa import options
 from vr1bench.model import Model
 from vr1bench.protocol import Protocol
 from vr1bench.readers import Dataset, text_of
 from vr1bench.readers.refer import PROBLEM_PREFIX
-from vr1bench.store import Journal, Key, file_name
+from vr1bench.store import Key, file_name
 from vr1bench.types import (
     Completion,
     Detections,

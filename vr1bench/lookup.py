@@ -9,9 +9,10 @@ from typing import Any
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.exporting import Run
 from vr1bench.families import FAMILIES
+from vr1bench.journal import read_run
 from vr1bench.registry import unknown
 from vr1bench.rescoring import output_of
-from vr1bench.store import Key, Result, file_name, read_result, read_results, read_run
+from vr1bench.store import Key, Result, file_name, read_result, read_results
 
 
 def results_of(name: str, folder: Path) -> list[Result]:

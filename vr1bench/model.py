@@ -23,7 +23,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 """What makes a folder a LoRA adapter to peft (`peft.utils.CONFIG_NAME`)."""
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 TRAINING = "training.json"
-_NO_PART = {ADAPTER_CONFIG, TRAINING, "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
+_NO_PART = {
+    ADAPTER_CONFIG, TRAINING, "best.json", "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin",
+}  # fmt: skip
 """What lies beside the weights of a whole model and is none of it: most of it for transformers' Trainer to resume."""
 
 

@@ -12,11 +12,12 @@ from vr1bench.definitions import validated
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import FAMILIES, Family
 from vr1bench.job import ASKING_FIELDS, Job
+from vr1bench.journal import Journal, read_run
 from vr1bench.model import Model
 from vr1bench.protocol import Protocol, changed, protocol
 from vr1bench.running import finished
 from vr1bench.score import check_verifiable, check_written
-from vr1bench.store import Journal, Result, read_run
+from vr1bench.store import Result
 from vr1bench.types import Sampling, Training
 
 

@@ -22,11 +22,12 @@ from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.job import Job, current
+from vr1bench.journal import Journal
 from vr1bench.model import Model
 from vr1bench.provenance import commit, versions
 from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, check_written, score
-from vr1bench.store import Journal, Result, RunInfo, read_result, write_result
+from vr1bench.store import Result, RunInfo, read_result, write_result
 from vr1bench.types import Completion, Failure, Record, Request
 
 LOOKUP_ENGINES = ("oracle", "replay")

@@ -2,12 +2,11 @@
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from board.made import csv_rows, of_suite, pipes, report, result, table
+from command_line import started, typed
 
 from vr1bench.board import FORMATS, View, flat_rows, leaderboard, markdown
 from vr1bench.errors import Vr1benchError
@@ -368,11 +367,11 @@ def test_the_command(tmp_path):
         write_result(tmp_path / f"{one.key.benchmark}/{one.key.title}.json", one)
 
     def command(*options):
-        return subprocess.run(
-            [sys.executable, "-m", "vr1bench.cli", "board", tmp_path, *options], capture_output=True, text=True
-        )
+        return typed("board", tmp_path, *options)
 
-    chosen = command("--filter", "benchmark=b", "--filter", "model=*", "--sort", "standard", "--by", "benchmark")
+    chosen = started(
+        "board", tmp_path, "--filter", "benchmark=b", "--filter", "model=*", "--sort", "standard", "--by", "benchmark"
+    )
     assert chosen.returncode == 0, chosen.stderr
     ((head, *rows),) = pipes(chosen.stdout).values()
     assert (head[1], rows[0][0], len(rows)) == ("m@aaaaaaaa", STANDARD, 3)

@@ -1,6 +1,7 @@
 """The monitors of a step: what they count, and how TRL gets them without a reward more."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from answering import read, said, sample, spelled, thought
@@ -30,6 +31,13 @@ def test_boxes_are_counted_over_all_answers():
 def test_broken_items_count_as_predicted():
     text = '[{"bbox_2d": [10, 10, 60, 60], "label": "dog"}, {"bbox_2d": [1, 2], "label": "dog"}]'
     assert monitors([(sample([A]), read(text))])["predicted_over_gold"] == 2.0
+
+
+def test_where_no_name_is_asked_none_is_unknown():
+    asked = sample([A])
+    wolf = said([(A, "wolf")])
+    assert monitors([(asked, wolf)])["unknown_labels"] == 1
+    assert monitors([(replace(asked, queries=()), wolf)])["unknown_labels"] == 0
 
 
 def test_kinds_of_answers_add_up_to_one():

@@ -99,6 +99,7 @@ class Reading:
         labels: As written, or None where the answer names none.
         places: Where the items stand; left empty where nobody asked.
         loose: True where a label is the words in front of a box, which may hold more than a name; empty: none is.
+        scores: How sure the answer says to be of an item, None where it does not; empty: of none.
         points: Two numbers and a label each, of a model that points.
         broken: Items given up, counted by reason.
         mended: True where the text was not valid in its own grammar and had to be read tolerantly.
@@ -110,13 +111,22 @@ class Reading:
     labels: list[str | None] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     loose: list[bool] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     broken: Counter[str] = field(default_factory=Counter)
     mended: bool = False
     cut: bool = False
     nothing: bool = False
 
-    def add(self, numbers: tuple[float, ...], label: str | None, place: Place, *, loose: bool = False) -> None:
+    def add(
+        self,
+        numbers: tuple[float, ...],
+        label: str | None,
+        place: Place,
+        *,
+        loose: bool = False,
+        score: float | None = None,
+    ) -> None:
         """One more item: a box of four numbers, or a point of two."""
         if len(numbers) == 2:
             self.points.append((numbers, label))
@@ -125,10 +135,11 @@ class Reading:
         self.labels.append(label)
         self.places.append(place)
         self.loose.append(loose)
+        self.scores.append(score)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all items but these."""
-        for name in ("numbers", "labels", "places", "loose"):
+        for name in ("numbers", "labels", "places", "loose", "scores"):
             column = getattr(self, name)
             setattr(self, name, [column[row] for row in rows] if column else [])
 
@@ -263,7 +274,10 @@ def prediction(
     if clipped:
         reading.broken["clipped"] += clipped
     labels, unknown = _named(reading.labels, reading.loose, names)
-    scores = token_scores(reading.places, completion.tokens, answer[0]) if completion.tokens else [1.0] * count
+    if completion.tokens:
+        scores = token_scores(reading.places, completion.tokens, answer[0])
+    else:  # what is written serves rewards; protocols say where an evaluation's scores come from
+        scores = [1.0 if one is None else one for one in reading.scores] or [1.0] * count
     return Prediction(
         text=completion.text,
         detections=Detections(

@@ -11,6 +11,8 @@ BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box", "coordinates")
 POINT_KEYS = ("point_2d", "point")
 CORNER_KEYS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
 LABEL_KEYS = ("label", "category", "name", "class", "object", "description", "phrase")
+SCORE_KEYS = ("confidence", "Confidence", "score", "Score")
+"""How sure the model says it is; `Confidence` is Visual-RFT's (Qwen2_VL_coco_infere.py:245-252)."""
 LIST_KEYS = (
     *("annotations", "answer", "bboxes", "boundingboxes", "boxes", "data", "detection", "detections", "instances"),
     *("items", "objects", "output", "predictions", "regions", "response", "result", "results"),

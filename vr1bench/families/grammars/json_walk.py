@@ -5,11 +5,12 @@ All numbers are in the family's own order, as in the lists that it writes; the g
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from vr1bench.families.grammars.json_keys import POINT_KEYS, Keys, fold_key
+from vr1bench.families.grammars.json_keys import POINT_KEYS, SCORE_KEYS, Keys, fold_key
 from vr1bench.families.grammars.json_places import NOWHERE, Places
 from vr1bench.families.grammars.numbers import NUMBER
 from vr1bench.families.reading import Reading, Span
@@ -33,6 +34,7 @@ class Entry(NamedTuple):
         many: How many numbers that should have.
         corners: The keys of its numbers, as written; () where they are a list.
         again: Whether the label is that of the entry before, written once for both.
+        score: How sure it says to be; None where it does not.
     """
 
     label: str | None
@@ -40,6 +42,7 @@ class Entry(NamedTuple):
     many: int = 4
     corners: tuple[str, ...] = ()
     again: bool = False
+    score: float | None = None
 
 
 def collect(value: Any, reading: Reading, text: str, span: Span, keys: Keys, *, located: bool) -> None:  # noqa: ANN401
@@ -54,6 +57,7 @@ def collect(value: Any, reading: Reading, text: str, span: Span, keys: Keys, *, 
             numbers,
             entry.label,
             places.find(entry.label, numbers, entry.box, entry.corners, again=entry.again) if places else NOWHERE,
+            score=entry.score,
         )
 
 
@@ -146,6 +150,11 @@ def _label_in(mapping: Mapping[str, Any], keys: Keys) -> str | None:
     return next((_label(value) for key, value in mapping.items() if fold_key(str(key)) in keys.folded_labels), None)
 
 
+def _score_in(mapping: Mapping[str, Any]) -> float | None:
+    value = next((_number(mapping[key]) for key in SCORE_KEYS if key in mapping), None)
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _entries(value: Any, keys: Keys, depth: int = 0) -> Iterator[Entry]:  # noqa: ANN401  any JSON
     """Every object that should have a box, valid or not."""
     if depth > DEEPEST:
@@ -165,8 +174,10 @@ def _object_entries(mapping: dict[str, Any], keys: Keys, depth: int) -> Iterator
     """An object with a box, or one whose keys are labels (`{"dog": [[...]]}`) or wrappers (`{"objects": [{...}]}`)."""
     own = _own_box(mapping, keys)
     if own is not None:
-        label = _label_in(mapping, keys)
-        yield from (own._replace(label=label, box=row, again=i > 0) for i, row in enumerate(_rows(own.box)))
+        label, score = _label_in(mapping, keys), _score_in(mapping)
+        yield from (
+            own._replace(label=label, box=row, again=i > 0, score=score) for i, row in enumerate(_rows(own.box))
+        )
         return
     holders = {str(name): value for name, value in mapping.items() if holds_box(value, keys)}
     if not holders and not says_nothing(mapping, keys):

@@ -208,8 +208,9 @@ def holding(folder: Path) -> Generator[None]:
 
 
 def say(text: str) -> None:
-    """Tells the person at the terminal; never where a program reads."""
-    print(f"vr1bench: {text}", file=sys.stderr, flush=True)
+    """Tells the person at the terminal, once for all processes of a training; never where a program reads."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"vr1bench: {text}", file=sys.stderr, flush=True)
 
 
 _DELETED = "deleted before it was scored, as save_total_limit does: keep more checkpoints, or score faster"

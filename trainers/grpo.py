@@ -1,7 +1,7 @@
 """GRPO on a recipe: TRL's GRPOTrainer with the rewards, the reader and the frames of the evaluation.
 
     vr1bench train grpo demo-grpo
-    accelerate launch --config_file trainers/accelerate/zero3.yaml -m vr1bench.trainers.grpo vlm-r1-rec-3b
+    accelerate launch --config_file trainers/accelerate/zero3.yaml -m vr1bench.trainers.grpo vlm-r1/rec-3b
 
 Every checkpoint is scored as the recipe's [score] says, and stands on the leaderboard with its step.
 """

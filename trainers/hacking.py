@@ -39,12 +39,15 @@ from vr1bench.rewards.monitors import PREFIX
 from vr1bench.store import Result, read_result
 from vr1bench.trainers.attempts import Attempt, attempts, standing
 from vr1bench.trainers.checkpoints import say
+from vr1bench.types import Floats
 
 ALPHA = 0.05
 """Chance of a false warning in a whole training."""
 WARNINGS = "warnings.jsonl"
 REWARD, HELD_OUT, GAP, SCORED = "watch/reward", "watch/held_out", "watch/gap", "watch/scored"
 LENGTHS = ("completions/mean_length", "completions/clipped_ratio")
+HANGING = 0.8
+"""The largest correlation of neighbouring logs that is believed: a steep trend looks like more."""
 SHOWN = 3
 """Monitors that a warning names."""
 
@@ -313,9 +316,21 @@ def moved(history: Sequence[Log], name: str, old: tuple[int, int], new: tuple[in
     before, after = (_logged(history, name, *stretch) for stretch in (old, new))
     if not before or not after:
         return None
-    noise = float(np.mean(np.diff(logged) ** 2)) / 2 if len(logged) > 1 else 0.0
-    sd = math.sqrt(noise * (1 / len(before) + 1 / len(after)))
+    sd = math.sqrt(_noise(np.array(logged)) * (1 / len(before) + 1 / len(after)))
     return Move(name, float(np.mean(before)), float(np.mean(after)), sd, 2 * (len(logged) - 1) / 3)
+
+
+def _noise(logged: Floats) -> float:
+    """The variance that a log adds to a mean of many, without their trend; 0 for less than three logs.
+
+    Neighbouring logs may hang together, as in an AR(1) process with correlation r: their successive differences are
+    then smaller, and those to the next but one 1 + r times as large, which tells r.
+    """
+    if len(logged) < 3:
+        return 0.0
+    near, far = (float(np.mean((logged[lag:] - logged[:-lag]) ** 2)) for lag in (1, 2))
+    r = min(max(far / near - 1, 0.0), HANGING) if near else 0.0
+    return near / 2 * (1 + r) / (1 - r) ** 2
 
 
 def _movers(history: Sequence[Log], old: tuple[int, int], new: tuple[int, int]) -> Iterator[Move]:

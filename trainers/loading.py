@@ -19,6 +19,7 @@ from vr1bench.leakage import LeakageError, held_out, shared_images
 from vr1bench.model import Model
 from vr1bench.protocol import protocol
 from vr1bench.provenance import commit
+from vr1bench.rewards import sample_of
 from vr1bench.rows import Row, TrainingRows, read_rows, training_rows
 from vr1bench.store import write_text
 from vr1bench.trainers.checkpoints import say
@@ -29,6 +30,7 @@ from vr1bench.types import PixelBudget, Request, Sampling, Training
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
+    from PIL import Image
     from transformers import ProcessorMixin
 
 VISION = ("visual", "vision_tower", "vision_model", "vision_encoder", "multi_modal_projector", "mm_projector")
@@ -64,7 +66,12 @@ def start(recipe: Recipe) -> Start:
     """
     data = recipe.data
     base = models.load(recipe.model.name)
-    family, _ = families.choose(recipe.model.family, recipe.model.name, base.config)
+    if base.base is not None:
+        raise Vr1benchError(
+            f"[model] name: {recipe.model.name} is a LoRA adapter of {base.base.name}; expected a whole model: train "
+            "from its base, or merge it first (peft's merge_and_unload)"
+        )
+    family, _ = families.choose(recipe.model.family, base.telling_name, base.config)
     rule = protocol(data.protocol, data.overrides, next(iter(data.benchmarks), ""))
     own = family.pixels
     pixels = own and PixelBudget(
@@ -148,13 +155,19 @@ def as_dataset(found: Sequence[Row], *, targets: bool) -> Dataset:
         chosen = [found[place] for place in batch["row"]]
         told = {
             "prompt": [[{"role": "user", "content": row.prompt}] for row in chosen],
-            "images": [[load(Path(path)) for path in row.images] for row in chosen],
+            "images": [_pictures(row) for row in chosen],
         }
         if targets:
             return told | {"completion": [[{"role": "assistant", "content": row.completion}] for row in chosen]}
         return told | {"sample": [row.gold for row in chosen]} | {n: [r.columns.get(n) for r in chosen] for n in names}
 
     return Dataset.from_dict({"row": list(range(len(found)))}).with_transform(columns)
+
+
+def _pictures(row: Row) -> list[Image.Image]:
+    """The images of a row; of one with a gold, turned or not as its width and height say."""
+    gold = sample_of(row.gold) if row.gold and len(row.images) == 1 else None
+    return [load(Path(path), (gold.width, gold.height) if gold else None) for path in row.images]
 
 
 def last_checkpoint(begun: Start, output: Path, *, resume: bool) -> str | None:
@@ -192,8 +205,7 @@ def _check_frame(begun: Start, processor: ProcessorMixin) -> None:
     """Feeds some images, and compares what the processor made of them with what the family says."""
     seen: set[tuple[int, int]] = set()
     for row in begun.rows[: 64 * CHECKED]:
-        for path in map(Path, row.images):
-            image = load(path)
+        for image in _pictures(row):
             if image.size in seen:
                 continue
             seen.add(image.size)
@@ -203,7 +215,7 @@ def _check_frame(begun: Start, processor: ProcessorMixin) -> None:
             grid = made["image_grid_thw"][0].tolist()
             tokens = grid[0] * grid[1] * grid[2] // processor.image_processor.merge_size**2
             fed = begun.family.fed_size(*image.size, begun.pixels)
-            request = Request("", row.id, (path,), *image.size, (), (), Sampling(), begun.pixels)
+            request = Request("", row.id, (), *image.size, (), (), Sampling(), begun.pixels)
             failure = wrong_frame(begun.family, request, fed, tokens, grid)
             if failure is not None:
                 raise Vr1benchError(failure.error)

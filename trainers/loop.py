@@ -56,9 +56,9 @@ def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: b
 def _restore(trainer: Trainer, checkpoint: str) -> None:
     """Puts a checkpoint's weights into the model.
 
-    transformers 5.17's Trainer looks for them under the model's names, and for Qwen2.5-VL and its like `save_pretrained`
-    writes others: it warns of missing keys, and goes on with the base model. `from_pretrained` knows both. Shards of
-    FSDP and DeepSpeed are theirs to load.
+    transformers 5.17's Trainer looks for them under the model's names, and for Qwen2.5-VL and its like
+    `save_pretrained` writes others: it warns of missing keys, and goes on with the base model. `from_pretrained` knows
+    both. Shards of FSDP and DeepSpeed are theirs to load.
     """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         return

@@ -55,13 +55,13 @@ def reward_functions(begun: Start, processor: ProcessorMixin) -> tuple[list[TrlR
         return len(processor.tokenizer.encode(text, add_special_tokens=False))
 
     def named(name: str) -> TrlReward:
-        def paying(reward: Reward) -> TrlReward:
-            return as_trl(reward, begun.family, begun.pixels, name, whole)
+        def paying(reward: Reward, title: str = name) -> TrlReward:
+            return as_trl(reward, begun.family, begun.pixels, title, whole)
 
         own = re.fullmatch(r"(.+\.py):(\w+)", name)
         if own:
             function = _own(Path(own[1]), own[2])
-            return function if "completions" in inspect.signature(function).parameters else paying(function)
+            return function if "completions" in inspect.signature(function).parameters else paying(function, own[2])
         if name in LENGTHS:
             return paying(LENGTHS[name](count))
         if name not in REWARDS:

@@ -1,7 +1,7 @@
 """SFT on a recipe: TRL's SFTTrainer on targets that the family writes, in the frame that the model is fed.
 
     vr1bench train sft demo-sft
-    accelerate launch --config_file trainers/accelerate/zero2.yaml -m vr1bench.trainers.sft vlm-r1-rec-3b-sft
+    accelerate launch --config_file trainers/accelerate/zero2.yaml -m vr1bench.trainers.sft vlm-r1/rec-3b-sft
 
 The question is masked: only the answer is learned. Every checkpoint is scored as the recipe's [score] says.
 """

@@ -45,7 +45,12 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path):
     command = [sys.executable, "-m", "vr1bench.cli", "train", "sft", str(tmp_path / "recipe.toml")]
     quiet = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet, preexec_fn=hear_ctrl_c,  # noqa: PLW1509  no thread has begun
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=quiet,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509  no thread has begun
     )
     heard = ""
     while "'loss'" not in heard:  # the first step is done

@@ -1,9 +1,11 @@
 """What the trainers feed: the evaluation's own prompts and pixels, masked questions, rows of every kind."""
 
+import json
 import re
 
 import pytest
 import torch
+from PIL import Image
 from training import GRPO, SFT, begun, recipe_of
 
 from vr1bench.engines import EngineOptions
@@ -14,11 +16,12 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.families import FAMILIES
 from vr1bench.images import load
 from vr1bench.model import load as load_model
-from vr1bench.rewards import sample_of
+from vr1bench.rewards import REWARDS, as_trl, gold_text, sample_of
 from vr1bench.running import plan
 from vr1bench.trainers import grpo, sft
-from vr1bench.trainers.loading import last_checkpoint, note, start
-from vr1bench.types import Completion, Request, Sampling
+from vr1bench.trainers.loading import as_dataset, last_checkpoint, load_processor, note, start
+from vr1bench.trainers.paid import completed
+from vr1bench.types import Completion, Gold, Request, Sample, Sampling
 
 DEMO = 'benchmarks = ["demo/coco"]\nlimit = 6'
 
@@ -157,3 +160,33 @@ def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path):
     note(other, out)
     with pytest.raises(Vr1benchError, match="begun by another recipe"):
         last_checkpoint(one, out, resume=True)
+
+
+def test_answers_are_read_as_the_engines_give_them(tmp_path):
+    """TRL's texts lack special tokens, which Qwen2-VL writes boxes with, and do not tell whether an answer was cut."""
+    one = begun(tmp_path, "grpo", GRPO, "[rewards]\nvision-r1 = 1.0")
+    processor = load_processor(one)
+    made, tokenizer = completed(one, processor), processor.tokenizer
+    text = "<|object_ref_start|>dog<|object_ref_end|><|box_start|>(10,20),(300,400)<|box_end|>"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert "box_start" not in tokenizer.decode(ids, skip_special_tokens=True)
+    whole, cut = made([*ids, tokenizer.eos_token_id]), made(ids)
+    assert (whole.text, whole.finish, cut.text, cut.finish) == (text, "stop", text, "length")
+    gold = Sample("1", (), 1000, 1000, ("dog",), Gold.of([[10, 20, 300, 400]], ["dog"]))
+    pay = as_trl(REWARDS["vlm-r1-rec"], "qwen2-vl", completed=made)
+    shown = [[{"role": "assistant", "content": tokenizer.decode(ids, skip_special_tokens=True)}]]
+    assert pay(completions=shown, completion_ids=[[*ids, tokenizer.eos_token_id]], sample=[gold]) == [1.0]
+
+
+def test_a_picture_is_turned_as_its_gold_says(tmp_path):
+    """A camera's note on its orientation holds for those who saw the picture upright, and only for them."""
+    sideways = Image.new("RGB", (90, 60))
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    sideways.save(tmp_path / "a.jpg", exif=exif)
+    for size in ((90, 60), (60, 90)):
+        gold = gold_text(Sample("1", (), *size, ("dog",), Gold.of([[1, 2, 30, 40]], ["dog"])))
+        row = {"images": ["a.jpg"], "prompt": "Where?", "completion": "there", "gold": gold}
+        (tmp_path / "one.jsonl").write_text(json.dumps(row))
+        one = begun(tmp_path, "sft", SFT, data=f'rows = ["{tmp_path}/one.jsonl"]')
+        assert as_dataset(one.rows, targets=True)[0]["images"][0].size == size

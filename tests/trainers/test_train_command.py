@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from vr1bench.board import curves, leaderboard
 from vr1bench.board.table import View
 from vr1bench.store import read_results

@@ -50,7 +50,9 @@ def prepare(
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="suites, benchmarks, protocols, families, engines, recipes or rewards.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="suites, benchmarks, protocols, families, engines, recipes or rewards.")
+    ] = "",
 ) -> None:
     """Show what can be named on the command line."""
     from vr1bench.listing import SECTIONS

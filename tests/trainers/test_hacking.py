@@ -154,6 +154,9 @@ def test_a_trend_does_not_pass_for_noise():
     assert found is not None
     assert found.new - found.old == pytest.approx(0.5)
     assert found.sd < 0.005
+    few = moved(history[:3], "reward", (0, 1), (1, 3))
+    assert few is not None
+    assert few.p_rise == 1  # noise cannot be told from so little
     assert moved(history, "reward", (0, 50), (100, 150)) is None
     assert moved(history, "kl", (0, 50), (50, 100)) is None
 
@@ -177,14 +180,18 @@ def test_benchmarks_of_two_metrics_count_alike(falling):
 
 
 @pytest.mark.parametrize(
-    ("rising", "falls", "least", "most"), [(0.3, 0.0, 0, 5), (0.0, 0.4, 0, 5), (0.3, 0.4, 80, 100)]
+    ("rising", "falls", "hanging", "least", "most"),
+    [(0.3, 0.0, 0.0, 0, 5), (0.0, 0.4, 0.0, 0, 5), (0.0, 0.4, 0.6, 0, 5), (0.3, 0.4, 0.0, 80, 100)],
 )
-def test_false_alarms_stay_below_alpha(falling, rising, falls, least, most):
+def test_false_alarms_stay_below_alpha(falling, rising, falls, hanging, least, most):
     """100 trainings of 6 checkpoints, 100 images each: no more than 5 % are warned of without cause."""
     rng, warned = np.random.default_rng(1), 0
     for training in range(100):
         hard, lucky = rng.beta(2, 1.5, 100), rng.random(100)
-        history = [{"step": step, "reward": 0.5 + rising * step / 60 + rng.normal(0, 0.04)} for step in range(1, 61)]
+        noise = rng.normal(0, 0.04, 61)
+        for step in range(1, 61):
+            noise[step] = hanging * noise[step - 1] + (1 - hanging**2) ** 0.5 * noise[step]
+        history = [{"step": step, "reward": 0.5 + rising * step / 60 + noise[step]} for step in range(1, 61)]
         seen: list[tuple[int, dict[str, Result]]] = []
         for k in range(1, 7):
             luck = np.where(rng.random(100) < 0.6, lucky, rng.random(100))  # neighbours answer much alike

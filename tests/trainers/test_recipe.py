@@ -1,5 +1,8 @@
 """Recipes: those that ship are whole and say their papers' values; wrong ones are refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from vr1bench.benchmark import chosen, find
@@ -10,6 +13,7 @@ from vr1bench.trainers.command import configured
 from vr1bench.trainers.paid import LENGTHS
 from vr1bench.trainers.recipe import read_recipe, shipped
 
+ROOT = Path(__file__).resolve().parents[2]
 STATED = {
     "loss_type", "beta", "temperature", "num_generations", "num_iterations", "epsilon", "learning_rate",
     "scale_rewards", "use_bias_correction_kl",
@@ -102,3 +106,15 @@ def test_names_and_changes_that_mean_nothing():
         read_recipe("demo-grpo", {"max_steps": 2})
     with pytest.raises(Vr1benchError, match=r"\[grpo\] learning_rat: .*did you mean 'learning_rate'"):
         configured("trl.GRPOConfig", {"learning_rat": 1.0}, "grpo")
+
+
+def named_in_the_docs():
+    """(method, recipe) of every command that a page or a trainer's docstring shows."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "trainers").glob("*.py")]
+    command = re.compile(r"(?:vr1bench train |vr1bench\.trainers\.)(grpo|sft) ([a-z][\w./-]*)")
+    return sorted({found for page in pages for found in command.findall(page.read_text())})
+
+
+@pytest.mark.parametrize(("method", "name"), named_in_the_docs())
+def test_recipes_of_the_docs_are_there(method, name):
+    assert read_recipe(name, method=method).name == name

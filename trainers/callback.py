@@ -12,6 +12,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from vr1bench.errors import Vr1benchError
+from vr1bench.trainers.attempts import STATE
 from vr1bench.trainers.checkpoints import Backlog, holding, say, score_checkpoint
 from vr1bench.trainers.scorer import InterruptedScoring
 from vr1bench.trainers.scoring import Scoring, check, watch_command
@@ -27,9 +28,14 @@ class ScoreCheckpoints(TrainerCallback):
     A scoring that fails is printed and noted, and the training goes on.
     """
 
-    def __init__(self, scoring: Scoring) -> None:
-        """Args: scoring: How, and when (`mode`); of `queue` it only says what to type."""
-        self._scoring = scoring
+    def __init__(self, scoring: Scoring, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Takes what it goes by.
+
+        Args:
+            scoring: How, and when (`mode`); of `queue` it only says what to type.
+            stopped: Whether somebody pressed Ctrl-C: then nothing more is scored.
+        """
+        self._scoring, self._stopped = scoring, stopped
         self._backlog: Backlog | None = None
         self._waiting_room: Any = None
 
@@ -64,7 +70,7 @@ class ScoreCheckpoints(TrainerCallback):
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
         """Inline: scores the checkpoint that was just saved. After: notes that it is there."""
-        if self._scoring.mode == "inline":
+        if self._scoring.mode == "inline" and not self._stopped():
             self._alone(lambda backlog: self._score(backlog, f"checkpoint-{state.global_step}"))
         elif self._backlog:
             self._backlog.look()
@@ -76,9 +82,14 @@ class ScoreCheckpoints(TrainerCallback):
         control: TrainerControl,
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
-        """After: scores all that stand."""
-        if self._scoring.mode == "after":
+        """After: scores all that stand. Says what is not scored in the end."""
+        if self._scoring.mode == "after" and not self._stopped():
+            if state.is_world_process_zero:  # whatever becomes of the scoring, the training is done
+                state.save_to_json(str(Path(args.output_dir or ".") / STATE))
             self._alone(lambda backlog: backlog.score_all())
+        if self._backlog and (left := self._backlog.unscored()):
+            command = shlex.join(watch_command(self._backlog.folder, self._scoring))
+            say(f"not scored: {', '.join(left)}; to score them: {command}")
 
     def _score(self, backlog: Backlog, name: str) -> None:
         say(f"scoring {name}; the training waits")

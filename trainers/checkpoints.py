@@ -179,6 +179,19 @@ class Backlog:
             self._waiting[path.name] = this[1]
         return there
 
+    def unscored(self) -> list[str]:
+        """The checkpoints that stand and have no score, by step."""
+        asked = " ".join(self.scoring.asked)
+        try:
+            scored = {
+                (one.checkpoint, one.saved)
+                for one in attempts(self.folder)
+                if one.status == "scored" and one.asked == asked
+            }
+        except Vr1benchError:
+            return []
+        return [path.name for path in checkpoints(self.folder) if (path.name, saved(path)) not in scored]
+
     def _pass_over(self, name: str, when: str) -> None:
         _note(
             self.folder,

@@ -42,7 +42,8 @@ def sloppy(row: Row, rng: random.Random) -> Row:
         labels += [f"{one} {shape}" for one in others[:count]]
     size = (sample.width, sample.height)
     fed = family.fed_size(*size, family.pixels)
-    return dataclasses.replace(row, completion=family.format(Detections.of(boxes, labels), size, fed))
+    text = family.format(Detections.of(boxes, labels), size, fed)
+    return dataclasses.replace(row, completion=text, gold="")  # a target that is meant to differ from the gold has none
 
 
 def sloppy_rows() -> Iterator[Row]:

@@ -45,7 +45,14 @@ def make_trainer(begun: Start) -> GRPOTrainer:
     processor = load_processor(begun)
     functions, weights = reward_functions(begun, processor)
     adapter = configured("peft.LoraConfig", recipe.lora, "lora") if recipe.lora is not None else None
-    settings = {"report_to": "none", "logging_steps": 1, "model_init_kwargs": model_options(begun)} | recipe.settings
+    defaults = {
+        "report_to": "none",
+        "logging_steps": 1,
+        "model_init_kwargs": model_options(begun),
+        # TRL 1.16 gathers images over processes only in those that have some: one with text alone would hang the rest.
+        "log_multimodal": False,
+    }
+    settings = defaults | recipe.settings
     trainer = MixedRows(
         model=begun.model.location,
         reward_funcs=functions,

@@ -164,7 +164,7 @@ class HackingWatch(TrainerCallback):
         if not state.is_world_process_zero or logs is None or "reward" not in logs:
             return
         entry = state.log_history[-1]
-        scored = self._look(state)
+        scored = self.look(state)
         last = scored[-1] if scored else None
         numbers = _numbers(state.log_history, last.step if last else 0, state.global_step, last)
         entry.update(numbers)
@@ -179,7 +179,7 @@ class HackingWatch(TrainerCallback):
     ) -> None:
         """Takes in the checkpoint that was scored in this very moment (`inline`)."""
         if state.is_world_process_zero:
-            self._look(state)
+            self.look(state)
 
     def on_train_end(
         self,
@@ -190,9 +190,9 @@ class HackingWatch(TrainerCallback):
     ) -> None:
         """Takes in what was scored last (`after`)."""
         if state.is_world_process_zero:
-            self._look(state)
+            self.look(state)
 
-    def _look(self, state: TrainerState) -> list[Attempt]:
+    def look(self, state: TrainerState) -> list[Attempt]:
         """The scored checkpoints so far; those that are new enter the history, and are judged.
 
         Nothing here may end a training: what cannot be read is said once.

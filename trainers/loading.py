@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vr1bench import families
 from vr1bench import model as models
 from vr1bench.benchmark import chosen
@@ -20,12 +22,13 @@ from vr1bench.model import Model
 from vr1bench.protocol import protocol
 from vr1bench.provenance import commit
 from vr1bench.rewards import sample_of
+from vr1bench.rewards.adapters import read
 from vr1bench.rows import Row, TrainingRows, read_rows, training_rows
 from vr1bench.store import write_text
-from vr1bench.trainers.checkpoints import say
+from vr1bench.trainers.checkpoints import checkpoints, is_whole, say
 from vr1bench.trainers.recipe import DataPart, Recipe
-from vr1bench.trainers.scoring import Scoring
-from vr1bench.types import PixelBudget, Request, Sampling, Training
+from vr1bench.trainers.scoring import Scoring, check
+from vr1bench.types import Completion, PixelBudget, Request, Sampling, Training
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +40,10 @@ VISION = ("visual", "vision_tower", "vision_model", "vision_encoder", "multi_mod
 """Names that transformers' models give what sees: Qwen and GLM, LLaVA and Gemma, InternVL, and their projectors."""
 CHECKED = 16
 """Different image sizes of which the fed size is checked before training."""
+TARGETS, FRAME_PX = 200, 2.0
+"""Targets that are read back before training, and how far their boxes may lie from the gold, in pixels as fed: answers
+are written in steps of one pixel, or of a thousandth of a side."""
+RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,16 @@ def start(recipe: Recipe) -> Start:
     )
     named = family.name if recipe.model.family == "auto" else recipe.model.family  # a user's own is named by its file
     found = [row for name in data.benchmarks for row in _rows_of(name, data, named)]
-    found += [
-        row
-        for path in data.rows
-        for row in read_rows(path, images=data.images or Path(path).parent, family=named, pixels=pixels)
-    ]
+    if data.rows:
+        found += read_rows(data.rows, images=data.images or None, family=named, pixels=pixels)
     if not found:
         raise Vr1benchError("the recipe's [data] gives no rows; expected one at least")
-    if recipe.score:
-        _check_leakage(recipe.score, found, allowed=data.allow_leakage)
+    if recipe.method == "sft":
+        _check_targets(found, family, pixels)
+    if recipe.scoring is not None:
+        if recipe.scoring.mode != "queue":  # whose data and engine may be another machine's
+            check(recipe.scoring)
+        _check_leakage(recipe.scoring, found, allowed=data.allow_leakage)
     return Start(recipe, base, family, pixels, found)
 
 
@@ -99,6 +107,7 @@ def note(begun: Start, output: Path) -> None:
         base_revision=base.revision, commit=commit(),
     )  # fmt: skip
     write_text(output / "training.json", training.model_dump_json(indent=1) + "\n")
+    write_text(output / RECIPE, json.dumps(recipe.training, indent=1, sort_keys=True) + "\n")
 
 
 def load_processor(begun: Start) -> ProcessorMixin:
@@ -110,7 +119,7 @@ def load_processor(begun: Start) -> ProcessorMixin:
     from transformers import AutoProcessor
 
     budget = {} if begun.pixels is None else begun.pixels.model_dump()
-    processor = AutoProcessor.from_pretrained(begun.model.location, **_revision(begun), **budget)
+    processor = AutoProcessor.from_pretrained(begun.model.location, **revision(begun), **budget)
     # TRL pads prompts on the left whatever the processor does; its own token types would then be of other tokens.
     processor.tokenizer.padding_side = "left"
     _check_frame(begun, processor)
@@ -121,7 +130,7 @@ def model_options(begun: Start) -> dict[str, Any]:
     """What `from_pretrained` is told: TRL loads the model, and the reference model in the same way."""
     part = begun.recipe.model
     attention = {"attn_implementation": part.attention} if part.attention else {}
-    return {"dtype": part.dtype, **attention, **_revision(begun)}
+    return {"dtype": part.dtype, **attention, **revision(begun)}
 
 
 def freeze_vision(model: torch.nn.Module) -> int:
@@ -176,28 +185,43 @@ def last_checkpoint(begun: Start, output: Path, *, resume: bool) -> str | None:
     Raises:
         Vr1benchError: There are checkpoints and nobody asked to go on, or none to go on from, or another recipe's.
     """
-    from transformers.trainer_utils import get_last_checkpoint
-
-    found = get_last_checkpoint(str(output)) if output.is_dir() else None
-    if found is None:
+    there = checkpoints(output)
+    whole = [path for path in there if is_whole(path)]
+    if not whole:
         if resume:
-            raise Vr1benchError(f"--resume: {output} holds no checkpoint; leave --resume out to begin")
+            raise Vr1benchError(f"--resume: {output} holds no whole checkpoint; leave --resume out to begin")
         return None
+    last = whole[-1]
     if not resume:
         raise Vr1benchError(
-            f"{output} holds checkpoints; pass --resume to go on from {Path(found).name}, or another --output-dir"
+            f"{output} holds checkpoints; pass --resume to go on from {last.name}, or another --output-dir"
         )
-    path = output / "training.json"
-    then = json.loads(path.read_text("utf-8"))["recipe_sha256"] if path.is_file() else begun.recipe.sha256
-    if then != begun.recipe.sha256:
+    if last != there[-1]:
+        say(f"{there[-1].name} was not written to its end: going on from {last.name}")
+    path = output / RECIPE
+    then = json.loads(path.read_text("utf-8")) if path.is_file() else begun.recipe.training
+    if changed := _differing(then, begun.recipe.training):
         raise Vr1benchError(
-            f"--resume: {output} was begun by another recipe ({then[:8]}, and this one is {begun.recipe.sha256[:8]}); "
-            "give the recipe that began it, or another --output-dir"
+            f"--resume: {output} was begun by another recipe: {'; '.join(changed)}; give the recipe that began it, or "
+            "another --output-dir (a longer training is another one: its learning rate falls more slowly)"
         )
+    return str(last)
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> list[str]:
+    """The fields that two recipes say otherwise: `grpo.max_steps 4, now 6`."""
+    found: list[str] = []
+    for name in sorted({*then, *now}):
+        old, new, place = then.get(name), now.get(name), f"{inside}{name}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differing(old, new, f"{place}.")
+        elif old != new:
+            found.append(f"{place} {old}, now {new}")
     return found
 
 
-def _revision(begun: Start) -> dict[str, str]:
+def revision(begun: Start) -> dict[str, str]:
+    """Which commit of a hub model every part of it is loaded at; {} of a folder."""
     return {} if Path(begun.model.location).is_dir() else {"revision": begun.model.revision}
 
 
@@ -236,6 +260,27 @@ def _rows_of(benchmark: str, data: DataPart, family: str) -> TrainingRows:
     for what, number in made.counts.items():
         say(f"{benchmark}: {number} {what}")
     return made
+
+
+def _check_targets(found: Sequence[Row], family: Family, pixels: PixelBudget | None) -> None:
+    """Reads targets of rows with a gold as the model's answers are read: files may be of another family or frame."""
+    apart: list[float] = []
+    for row in [row for row in found if row.gold and row.completion][:TARGETS]:
+        gold = sample_of(row.gold)
+        boxes = read(family, Completion(text=row.completion), gold, pixels).detections.boxes
+        if not len(gold.gold):
+            continue
+        fed = family.fed_size(gold.width, gold.height, pixels)
+        scale = np.array([fed[0] / gold.width, fed[1] / gold.height] * 2)
+        gaps = np.abs((boxes[:, None] - gold.gold.boxes[None]) * scale).max(axis=2, initial=0)
+        apart += gaps.min(axis=1).tolist() if len(boxes) else [float("inf")]
+    if apart and float(np.median(apart)) > FRAME_PX:
+        raise Vr1benchError(
+            f"the targets of the rows are not in the frame or the words of family {family.name}: read as its answers "
+            f"are, half of their boxes lie more than {FRAME_PX:g} pixels from the gold; make the rows again with "
+            f"vr1bench rows --family {family.name} and the same max_pixels (or, if they are meant to differ from the "
+            "gold, leave `gold` out of them)"
+        )
 
 
 def _check_leakage(score: Scoring, found: Sequence[Row], *, allowed: bool) -> None:

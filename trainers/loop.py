@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vr1bench.trainers.callback import ScoreCheckpoints
+from vr1bench.trainers.checkpoints import say
 from vr1bench.trainers.command import Interrupted
 from vr1bench.trainers.hacking import HackingWatch
 from vr1bench.trainers.loading import Start, last_checkpoint, note, start
@@ -14,7 +15,7 @@ from vr1bench.trainers.recipe import Recipe
 from vr1bench.trainers.stopping import StopOnInterrupt
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import Trainer, TrainerCallback
 
 
 def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: bool = False) -> Path:
@@ -37,15 +38,18 @@ def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: b
     checkpoint = last_checkpoint(begun, output, resume=resume)
     trainer = make_trainer(begun)
     stop = StopOnInterrupt()
-    trainer.add_callback(stop)
-    if recipe.score is not None:
-        trainer.add_callback(ScoreCheckpoints(recipe.score))
+    hung: list[TrainerCallback] = [stop]
+    if recipe.scoring is not None:
+        hung.append(ScoreCheckpoints(recipe.scoring, lambda: stop.asked))
         if recipe.method == "grpo":
-            trainer.add_callback(HackingWatch(output, Path(recipe.score.output)))
+            hung.append(HackingWatch(output, Path(recipe.scoring.output)))
+    # In front of those that print and report, so that they see what the watch adds to the log.
+    trainer.callback_handler.callbacks[:0] = hung
     if trainer.is_world_process_zero():
         note(begun, output)
     if checkpoint is not None and recipe.lora is None:
         _restore(trainer, checkpoint)
+        say("the checkpoint's weights are loaded; what transformers now says of missing keys no longer holds")
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()  # tells `vr1bench train watch` that it is done, and holds the whole log
     if stop.asked:

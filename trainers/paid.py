@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from vr1bench.rewards import REWARDS, CosineLength, as_trl
 from vr1bench.rewards.adapters import Completed, TrlReward
 from vr1bench.rewards.monitors import watched
 from vr1bench.rewards.reward import Reward
-from vr1bench.trainers.loading import Start
+from vr1bench.trainers.loading import Start, revision
 from vr1bench.types import Completion
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def completed(begun: Start, processor: ProcessorMixin) -> Completed:
     """Makes answers of token ids as the engines do, so that the same tokens are read alike in reward and evaluation."""
     from transformers import GenerationConfig
 
-    tokenizer = processor.tokenizer
-    ends = GenerationConfig.from_pretrained(begun.model.location).eos_token_id
+    tokenizer, ends = processor.tokenizer, None
+    with suppress(OSError):  # a model without a generation config ends with its tokenizer's token
+        ends = GenerationConfig.from_pretrained(begun.model.location, **revision(begun)).eos_token_id
     stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
 
     def made(ids: Sequence[int]) -> Completion:

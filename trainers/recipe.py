@@ -32,6 +32,8 @@ from vr1bench.types import FrozenModel
 Method = Literal["grpo", "sft"]
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Those that ship: named without their folder and ending."""
+ASIDE = {"output_dir", "logging_steps", "save_steps", "save_strategy", "save_total_limit", "report_to", "run_name"}
+"""Fields of TRL's configs that change no weight."""
 
 
 class ModelPart(FrozenModel):
@@ -42,19 +44,26 @@ class ModelPart(FrozenModel):
         family: As `vr1bench run --family` takes it: how the model is asked, and how its boxes are written and read.
         weights: `full` trains all of them; `language` leaves the vision tower and its projector as they are; `lora`
             trains an adapter as `[lora]` says.
-        dtype: Of the weights in memory.
+        dtype: Of the weights in memory. Whole weights in 16 bits do not learn at the papers' rates: a step of 1e-6 is
+            rounded away (`bf16` of [grpo] and [sft] computes in 16 bits on weights of 32); of an adapter's base it
+            saves memory.
         attention: transformers' `attn_implementation`; "" leaves its own choice.
-        min_pixels: Least area of the image as the model is fed; None takes the family's own.
-        max_pixels: Largest area.
     """
 
     name: str
     family: str = "auto"
     weights: Literal["full", "language", "lora"] = "full"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: str = ""
-    min_pixels: int | None = Field(default=None, gt=0)
-    max_pixels: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _learns(self) -> Self:
+        if self.weights != "lora" and self.dtype != "float32":
+            raise ValueError(
+                f'weights = "{self.weights}" in {self.dtype} hardly learn, for small steps are rounded away; expected '
+                'dtype = "float32", with bf16 = true in [grpo] or [sft] to compute in 16 bits'
+            )
+        return self
 
 
 class DataPart(FrozenModel):
@@ -64,7 +73,7 @@ class DataPart(FrozenModel):
         benchmarks: Names or TOML paths.
         split: Of every benchmark.
         protocol: Whose questions are asked.
-        overrides: Changes to protocol fields, as `--set`.
+        overrides: Changes to protocol fields, as `--set`; `max_pixels` bounds the area that the model is fed.
         data_dir: Folder that holds the data sets.
         rows: JSONL files of `vr1bench rows`, or in VLM-R1's form; relative to the folder where the command is typed.
         images: Folder that the rows' image paths count from; "" takes each file's own.
@@ -120,7 +129,8 @@ class Recipe(FrozenModel):
         sft: Goes to `trl.SFTConfig` as it stands.
         lora: Goes to `peft.LoraConfig` as it stands.
         rewards: Name, or FILE.py:FUNCTION, to weight.
-        score: How checkpoints are scored; None scores none.
+        score: How checkpoints are scored; None scores none. Its family and data_dir are those of the training, unless
+            it says others.
     """
 
     name: str = ""
@@ -144,6 +154,16 @@ class Recipe(FrozenModel):
         return self
 
     @property
+    def scoring(self) -> Scoring | None:
+        """How checkpoints are scored, by the training's own family and data unless `[score]` says others."""
+        if self.score is None:
+            return None
+        family = self.model.family if self.score.family == "auto" else self.score.family
+        return self.score.model_copy(
+            update={"family": family, "data_dir": self.score.data_dir or self.data.data_dir or None}
+        )
+
+    @property
     def method(self) -> Method:
         """Which trainer it is for."""
         return "sft" if self.grpo is None else "grpo"
@@ -155,10 +175,14 @@ class Recipe(FrozenModel):
 
     @property
     def sha256(self) -> str:
-        """Of everything that changes the training, so without names, output folder and scoring: 64 hex digits."""
-        aside = {"name": True, "about": True, "score": True, self.method: {"output_dir"}}
-        said = self.model_dump(mode="json", exclude=aside)
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """Of everything that changes the training: 64 hex digits. What files of rows and rewards hold is not in it."""
+        return hashlib.sha256(json.dumps(self.training, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What changes the training: without names, output folder, scoring, and what is logged and saved when."""
+        aside = {"name": True, "about": True, "score": True, self.method: ASIDE}
+        return self.model_dump(mode="json", exclude=aside)
 
 
 def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None, method: Method | None = None) -> Recipe:
@@ -174,11 +198,12 @@ def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None, meth
     """
     path = _path(str(name))
     tables = {"name": _name(path), **_merged(path, ())}
+    other = {"grpo": "sft", "sft": "grpo"}.get(method or "")
+    if method is not None and method not in tables and other in tables:
+        raise Vr1benchError(f"recipe {path.name} is for {other}; start it with: vr1bench train {other}")
     for place, value in (changes or {}).items():
         _set(tables, place, value)
     recipe = validated(Recipe, tables, f"recipe {path.name}")
-    if method not in {None, recipe.method}:
-        raise Vr1benchError(f"recipe {path.name} is for {recipe.method}; start it with: vr1bench train {recipe.method}")
     if not recipe.settings.get("output_dir"):
         raise Vr1benchError(
             f"recipe {path.name}: [{recipe.method}] names no output_dir; expected the folder of its checkpoints: "
@@ -227,6 +252,6 @@ def _over(table: str, below: object, above: object) -> object:
 
 def _set(tables: dict[str, Any], place: str, value: object) -> None:
     *outer, name = place.split(".")
-    if len(outer) != 1:
+    if len(outer) != 1 or not isinstance(tables.get(outer[0], {}), dict):
         raise Vr1benchError(f"--set {place}: expected TABLE.KEY=VALUE such as grpo.max_steps=20")
     tables[outer[0]] = {**tables.get(outer[0], {}), name: value}

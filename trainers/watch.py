@@ -19,7 +19,7 @@ import typer
 from vr1bench.arguments import normalised, pairs
 from vr1bench.commands.options import Changes, DataDir, Output, Scores
 from vr1bench.errors import Vr1benchError
-from vr1bench.trainers.attempts import STATE, attempts, standing, step_of
+from vr1bench.trainers.attempts import STATE, Attempt, attempts, standing, step_of
 from vr1bench.trainers.checkpoints import TRIES, Backlog, checkpoints, holding, is_whole, keep_best, say
 from vr1bench.trainers.scoring import Scoring, check
 
@@ -146,7 +146,8 @@ def follow(backlog: Backlog, every_s: float, idle_s: float | None, *, until_done
     busy = time.monotonic()
     while True:
         done = until_done and is_done(folder)  # before the look: what is saved between the two is still seen
-        if backlog.score_next():
+        if attempt := backlog.score_next():
+            look_for_hacking(backlog, attempt)
             busy = time.monotonic()
         elif done or (idle_s is not None and time.monotonic() - busy >= idle_s):
             break
@@ -155,6 +156,21 @@ def follow(backlog: Backlog, every_s: float, idle_s: float | None, *, until_done
     for path in checkpoints(folder):
         if not is_whole(path):
             say(f"WARNING: {path.name} passed over: it was never written to the end (no {STATE})")
+
+
+def look_for_hacking(backlog: Backlog, attempt: Attempt) -> None:
+    """Holds a GRPO training's reward against what was just scored: the trainer's own watch may have ended with it."""
+    state = backlog.folder / attempt.checkpoint / STATE
+    try:
+        if attempt.status != "scored" or b'"reward"' not in state.read_bytes():
+            return
+    except OSError:  # deleted meanwhile
+        return
+    from transformers import TrainerState
+
+    from vr1bench.trainers.hacking import HackingWatch
+
+    HackingWatch(backlog.folder, Path(backlog.scoring.output)).look(TrainerState.load_from_json(str(state)))
 
 
 def is_done(folder: Path) -> bool:

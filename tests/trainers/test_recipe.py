@@ -49,7 +49,8 @@ def test_no_recipe_leaves_the_loss_to_a_default(name):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("vision-r1/7b", {"beta": 0.2, "learning_rate": 1e-6, "num_train_epochs": 1, "loss_type": "grpo"}),
+        ("vision-r1/7b", {"beta": 0.2, "learning_rate": 1e-6, "num_train_epochs": 1, "num_generations": 8}),
+        ("vision-r1/7b-code", {"num_generations": 4, "max_completion_length": 512}),
         ("vlm-r1/rec-3b", {"beta": 0.04, "temperature": 0.9, "num_generations": 8, "num_train_epochs": 2}),
         ("vlm-r1/rec-3b-code", {"temperature": 1.0}),
         ("vlm-r1/ovd-3b", {"beta": 0.0, "learning_rate": 1e-6, "num_generations": 8}),
@@ -61,6 +62,23 @@ def test_no_recipe_leaves_the_loss_to_a_default(name):
 def test_the_papers_values(name, values):
     settings = read_recipe(name).settings
     assert {key: settings[key] for key in values} == values
+
+
+def test_what_is_fed_and_how_weights_are_kept():
+    assert read_recipe("vision-r1/7b").data.overrides == {"max_pixels": 401408}  # protocols.md: trained, not evaluated
+    for name in shipped():
+        recipe = read_recipe(name)
+        assert recipe.model.dtype == ("bfloat16" if recipe.lora else "float32")
+    with pytest.raises(Vr1benchError, match="hardly learn"):
+        read_recipe("vlm-r1/rec-3b", {"model.dtype": "bfloat16"})
+
+
+def test_scoring_takes_the_trainings_family_and_data():
+    changes = {"model.family": "mine.toml", "data.data_dir": "sets"}
+    scoring = read_recipe("demo-sft", changes).scoring
+    assert (scoring.family, scoring.data_dir) == ("mine.toml", "sets")
+    scoring = read_recipe("demo-sft", changes | {"score.family": "qwen2.5-vl", "score.data_dir": "held"}).scoring
+    assert (scoring.family, scoring.data_dir) == ("qwen2.5-vl", "held")
 
 
 def test_a_recipe_stands_on_another():

@@ -67,7 +67,7 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path):
         [*command, "--resume", f"--set=sft.max_steps={more}"], capture_output=True, text=True, env=quiet
     )
     assert again.returncode == 2
-    assert "begun by another recipe" in again.stderr
+    assert "begun by another recipe: sft.max_steps 100000, now" in again.stderr
 
 
 def hear_ctrl_c() -> None:

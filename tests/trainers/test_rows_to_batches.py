@@ -17,6 +17,7 @@ from vr1bench.families import FAMILIES
 from vr1bench.images import load
 from vr1bench.model import load as load_model
 from vr1bench.rewards import REWARDS, as_trl, gold_text, sample_of
+from vr1bench.rows import rows, write_rows
 from vr1bench.running import plan
 from vr1bench.trainers import grpo, sft
 from vr1bench.trainers.loading import as_dataset, last_checkpoint, load_processor, note, start
@@ -150,15 +151,17 @@ def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path):
     one = begun(tmp_path, "sft", SFT)
     out = tmp_path / "out"
     assert last_checkpoint(one, out, resume=False) is None
-    with pytest.raises(Vr1benchError, match="holds no checkpoint"):
+    with pytest.raises(Vr1benchError, match="holds no whole checkpoint"):
         last_checkpoint(one, out, resume=True)
     (out / "checkpoint-3").mkdir(parents=True)
+    (out / "checkpoint-5").mkdir()  # killed while it was saved
+    (out / "checkpoint-3" / "trainer_state.json").write_text("{}")
     with pytest.raises(Vr1benchError, match=r"holds checkpoints; pass --resume to go on from checkpoint-3"):
         last_checkpoint(one, out, resume=False)
     assert last_checkpoint(one, out, resume=True) == str(out / "checkpoint-3")
     other = begun(tmp_path, "sft", SFT + "max_steps = 9")
     note(other, out)
-    with pytest.raises(Vr1benchError, match="begun by another recipe"):
+    with pytest.raises(Vr1benchError, match=r"another recipe: sft\.max_steps 9, now None"):
         last_checkpoint(one, out, resume=True)
 
 
@@ -188,5 +191,17 @@ def test_a_picture_is_turned_as_its_gold_says(tmp_path):
         gold = gold_text(Sample("1", (), *size, ("dog",), Gold.of([[1, 2, 30, 40]], ["dog"])))
         row = {"images": ["a.jpg"], "prompt": "Where?", "completion": "there", "gold": gold}
         (tmp_path / "one.jsonl").write_text(json.dumps(row))
-        one = begun(tmp_path, "sft", SFT, data=f'rows = ["{tmp_path}/one.jsonl"]')
-        assert as_dataset(one.rows, targets=True)[0]["images"][0].size == size
+        one = begun(tmp_path, "grpo", GRPO, "[rewards]\nvision-r1 = 1.0", f'rows = ["{tmp_path}/one.jsonl"]')
+        assert as_dataset(one.rows, targets=False)[0]["images"][0].size == size
+
+
+@pytest.mark.parametrize("made_for", ["qwen3-vl", "another size"])
+def test_targets_of_another_frame_are_refused(tmp_path, made_for):
+    """Rows of a file look alike whichever family or size they were made for."""
+    family, changes = ("qwen2.5-vl", {"max_pixels": 6272}) if made_for == "another size" else (made_for, {})
+    write_rows(rows("demo/coco", family=family, overrides=changes, limit=20), tmp_path / "them.jsonl")
+    data = f'rows = ["{tmp_path}/them.jsonl"]'
+    with pytest.raises(Vr1benchError, match=r"not in the frame or the words of family qwen2\.5-vl"):
+        begun(tmp_path, "sft", SFT, data=data)
+    write_rows(rows("demo/coco", family="qwen2.5-vl", limit=20), tmp_path / "them.jsonl")
+    assert len(begun(tmp_path, "sft", SFT, data=data).rows) == 20

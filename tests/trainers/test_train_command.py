@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from training import GRPO, recipe_of, write_rows
 
 from vr1bench.board import curves, leaderboard
 from vr1bench.board.table import View
@@ -59,6 +60,23 @@ def test_two_checkpoints_are_two_rows(tmp_path, method):
     assert "run/checkpoint-2" in table
     attempts = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
     assert [(one["step"], one["status"]) for one in attempts] == [(1, "scored"), (2, "scored")]
+
+
+def test_two_processes_on_rows_of_every_kind(tmp_path):
+    """One process may draw rows without pictures alone, and must not keep the other waiting."""
+    settings = GRPO + "per_device_train_batch_size = 2\nmax_steps = 3\nsave_steps = 3"
+    data = f'rows = ["{write_rows(tmp_path)}"]'
+    recipe_of(tmp_path, "grpo", settings, "[rewards]\nvlm-r1-rec = 1.0", data)
+    config = RECIPES.parent / "accelerate" / "two-cpus.yaml"
+    words = ["--config_file", str(config), "-m", "vr1bench.trainers.grpo", str(tmp_path / "recipe.toml")]
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *words],
+        capture_output=True, text=True, env=QUIET | {"OMP_NUM_THREADS": "1"}, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = json.loads((tmp_path / "out" / "checkpoint-3" / "trainer_state.json").read_text())
+    assert state["global_step"] == 3
+    assert (tmp_path / "out" / "checkpoint-3" / "rng_state_1.pth").exists()  # there were two
 
 
 @pytest.mark.parametrize(

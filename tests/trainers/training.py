@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from vr1bench.demo.world import make_scene
+from vr1bench.families import FAMILIES
 from vr1bench.rewards import gold_text
 from vr1bench.trainers.loading import start
 from vr1bench.trainers.recipe import read_recipe
-from vr1bench.types import Gold, Sample
+from vr1bench.types import Detections, Gold, Sample
 
 FIRST_SEED = 1_500_000_000
 ON_CPU = "use_cpu = true\nbf16 = false\ngradient_checkpointing = false\n"
@@ -27,13 +28,14 @@ def write_rows(folder: Path, count: int = 6) -> Path:
         names = [[f"{number}.png"], [f"{number}.png", f"{max(number - 1, 0)}.png"], []][number % 3]
         labels = [thing.label for thing in scene.things]
         gold = Gold.of([thing.box for thing in scene.things], labels)
+        size, family = (scene.width, scene.height), FAMILIES["qwen2.5-vl"]
         sample = Sample(str(number), (), scene.width, scene.height, tuple(labels), gold)
         lines.append(
             {
                 "id": str(number),
                 "images": names,
                 "prompt": f"Locate every {labels[0]} in the image{' of these' * number}.",
-                "completion": f'[{{"bbox_2d": [1, 2, 30, {40 + number}], "label": "{labels[0]}"}}]',
+                "completion": family.format(Detections.of(gold.boxes, labels), size, family.fed_size(*size, None)),
                 "gold": gold_text(sample) if names else "",
                 "words": [number] if number % 2 else f"text {number}",  # a column of more than one type
             }

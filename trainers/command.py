@@ -44,6 +44,8 @@ def configured(config: str, values: Mapping[str, Any], table: str) -> Any:  # no
     """
     module, _, name = config.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
+    for field, value in values.items():
+        _check_number(f"[{table}] {field}", value, getattr(kind, field, None))
     try:
         return kind(**values)
     except TypeError as error:
@@ -55,6 +57,15 @@ def configured(config: str, values: Mapping[str, Any], table: str) -> Any:  # no
         raise Vr1benchError(f"[{table}] {unknown[1]}: {config} has no such field{hint}") from error
     except (ValueError, ImportError) as error:
         raise Vr1benchError(f"[{table}]: {config} refuses it: {error}") from error
+
+
+def _check_number(place: str, value: object, default: object) -> None:
+    """Refuses words where the library has a number: some it only stumbles over in the first step."""
+    if isinstance(default, int | float) and not isinstance(default, bool) and isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            raise Vr1benchError(f"{place}: got {value!r}; expected a number such as {default}") from None
 
 
 def main(method: Method, train: Callable[..., Path]) -> None:

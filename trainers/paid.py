@@ -27,6 +27,18 @@ LENGTHS: dict[str, Callable[[Callable[[str], int]], CosineLength]] = {
     "vlm-r1-length-as-published": lambda count: CosineLength(count, returning=True),
 }
 """Rewards that count tokens, and so need the model's tokenizer."""
+BY_ROW = "vlm-r1-accuracy"
+METHODS = {
+    "default": "vlm-r1-rec",
+    "iou": "vlm-r1-rec",
+    "map": "vlm-r1-ap",
+    "od_ap": "vlm-r1-ap",
+    "od_ap50": "vlm-r1-ap50",
+    "odLength": "vlm-r1-od-length",
+    "weighted_sum": "vlm-r1-weighted-sum",
+}
+"""What the reward `vlm-r1-accuracy` pays a row by its column `accu_reward_method`, VLM-R1's own name for it
+(grpo_jsonl.py:830-861), of those that are about boxes; a row without the column is `default`."""
 
 
 def completed(begun: Start, processor: ProcessorMixin) -> Completed:
@@ -64,10 +76,12 @@ def reward_functions(begun: Start, processor: ProcessorMixin) -> tuple[list[TrlR
         if own:
             function = _own(Path(own[1]), own[2])
             return function if "completions" in inspect.signature(function).parameters else paying(function, own[2])
+        if name == BY_ROW:
+            return _by_row(paying)
         if name in LENGTHS:
             return paying(LENGTHS[name](count))
         if name not in REWARDS:
-            raise unknown("reward", name, [*REWARDS, *LENGTHS])
+            raise unknown("reward", name, [*REWARDS, *LENGTHS, BY_ROW])
         return paying(REWARDS[name])
 
     whole = completed(begun, processor)
@@ -76,6 +90,38 @@ def reward_functions(begun: Start, processor: ProcessorMixin) -> tuple[list[TrlR
     # All functions are shown the same answers, so that one of them is enough to watch them by.
     functions[0] = watched(functions[0], begun.family, begun.pixels, whole)
     return functions, list(rewards.values())
+
+
+def _by_row(paying: Callable[[Reward, str], TrlReward]) -> TrlReward:
+    """VLM-R1's accuracy reward: each row says which one it is paid by."""
+    functions = {method: paying(REWARDS[name], name) for method, name in METHODS.items()}
+
+    def accuracy(
+        completions: Sequence[Any],
+        sample: Sequence[str],
+        completion_ids: Sequence[Sequence[int]] = (),
+        accu_reward_method: Sequence[str | None] = (),
+        **given: Any,  # noqa: ANN401  TRL's own
+    ) -> list[float | None]:
+        chosen = [method or "default" for method in accu_reward_method] or ["default"] * len(sample)
+        paid: list[float | None] = [None] * len(sample)
+        for method in dict.fromkeys(chosen):
+            if method not in functions:
+                raise unknown("accu_reward_method of a row", str(method), METHODS)
+            mine = [place for place, one in enumerate(chosen) if one == method]
+            ids = [completion_ids[place] for place in mine] if completion_ids else ()
+            found = functions[method](
+                completions=[completions[place] for place in mine],
+                sample=[sample[place] for place in mine],
+                completion_ids=ids,
+                **given,
+            )
+            for place, value in zip(mine, found, strict=True):
+                paid[place] = value
+        return paid
+
+    accuracy.__name__ = BY_ROW
+    return accuracy
 
 
 def _own(path: Path, name: str) -> Callable[..., Any]:

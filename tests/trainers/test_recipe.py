@@ -10,7 +10,7 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.protocol import protocol
 from vr1bench.rewards import REWARDS
 from vr1bench.trainers.command import configured
-from vr1bench.trainers.paid import LENGTHS
+from vr1bench.trainers.paid import BY_ROW, LENGTHS
 from vr1bench.trainers.recipe import read_recipe, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def test_every_recipe_names_what_there_is(name, tmp_path):
     for benchmark in recipe.data.benchmarks:
         assert recipe.data.split in find(benchmark).splits
         protocol(recipe.data.protocol, recipe.data.overrides, benchmark)
-    assert set(recipe.rewards) <= {*REWARDS, *LENGTHS}
+    assert set(recipe.rewards) <= {*REWARDS, *LENGTHS, BY_ROW}
     assert recipe.score is not None
     assert chosen(recipe.score.suite, None)
     kind = {"grpo": "trl.GRPOConfig", "sft": "trl.SFTConfig"}[recipe.method]
@@ -122,6 +122,8 @@ def test_names_and_changes_that_mean_nothing():
         read_recipe("demo-grpo", method="sft")
     with pytest.raises(Vr1benchError, match=r"TABLE\.KEY=VALUE"):
         read_recipe("demo-grpo", {"max_steps": 2})
+    with pytest.raises(Vr1benchError, match=r"\[grpo\] beta: got 'x'; expected a number"):
+        configured("trl.GRPOConfig", {"beta": "x"}, "grpo")
     with pytest.raises(Vr1benchError, match=r"\[grpo\] learning_rat: .*did you mean 'learning_rate'"):
         configured("trl.GRPOConfig", {"learning_rat": 1.0}, "grpo")
 

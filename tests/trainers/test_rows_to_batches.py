@@ -21,7 +21,7 @@ from vr1bench.rows import rows, write_rows
 from vr1bench.running import plan
 from vr1bench.trainers import grpo, sft
 from vr1bench.trainers.loading import as_dataset, last_checkpoint, load_processor, note, start
-from vr1bench.trainers.paid import completed
+from vr1bench.trainers.paid import completed, reward_functions
 from vr1bench.types import Completion, Gold, Request, Sample, Sampling
 
 DEMO = 'benchmarks = ["demo/coco"]\nlimit = 6'
@@ -179,6 +179,20 @@ def test_answers_are_read_as_the_engines_give_them(tmp_path):
     pay = as_trl(REWARDS["vlm-r1-rec"], "qwen2-vl", completed=made)
     shown = [[{"role": "assistant", "content": tokenizer.decode(ids, skip_special_tokens=True)}]]
     assert pay(completions=shown, completion_ids=[[*ids, tokenizer.eos_token_id]], sample=[gold]) == [1.0]
+
+
+def test_each_row_is_paid_by_the_method_that_it_names(tmp_path):
+    """VLM-R1's `accu_reward_method`: two boxes of which one is right are worth less to odLength than to AP."""
+    one = begun(tmp_path, "grpo", GRPO, "[rewards]\nvlm-r1-accuracy = 1.0")
+    (pay,), _ = reward_functions(one, load_processor(one))
+    gold = gold_text(Sample("1", (), 140, 140, ("dog",), Gold.of([[10, 20, 80, 90]], ["dog"])))
+    text = '[{"bbox_2d": [10, 20, 80, 90], "label": "dog"}, {"bbox_2d": [1, 2, 8, 9], "label": "dog"}]'
+    methods = [None, "iou", "map", "odLength"]
+    given = {"completions": [text] * 4, "sample": [gold] * 4}
+    assert pay(**given, accu_reward_method=methods) == pytest.approx([1.0, 1.0, 1.0, 0.5])
+    assert pay(**given) == pytest.approx([1.0] * 4)
+    with pytest.raises(Vr1benchError, match="unknown accu_reward_method of a row 'llm'"):
+        pay(**given, accu_reward_method=[*methods[:3], "llm"])
 
 
 def test_a_picture_is_turned_as_its_gold_says(tmp_path):

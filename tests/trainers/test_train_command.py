@@ -53,6 +53,8 @@ def test_two_checkpoints_are_two_rows(tmp_path, method):
     assert {result.run.training.recipe_sha256 for result in results} == {read_recipe(where, changed).sha256}
     (curve,) = curves(leaderboard(results, view=View(history="run")))
     assert [point.step for point in curve.points] == [1, 2]
+    drawn = vr1bench("board", "results", "--history", str(tmp_path / "run"), where=tmp_path)
+    assert "run/checkpoint-2" in drawn.stdout
     best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
     assert best["checkpoint"] in {"checkpoint-1", "checkpoint-2"}
     table = (tmp_path / "results" / "LEADERBOARD.md").read_text()

@@ -53,7 +53,7 @@ def board(
         raise unknown("format", form, [*FORMATS, *PICTURES])
     if not results.is_dir():
         raise Vr1benchError(f"{results} is no folder; expected one that `vr1bench run --output` wrote")
-    view = View(suite, sort, by, tuple(filters or ()), history.rstrip("/"))
+    view = View(suite, sort, by, tuple(filters or ()), _training(history))
     if write and (form != "md" or with_published or view != View()):
         raise Vr1benchError(
             "--write goes with no other option: LEADERBOARD.md holds own numbers only, all of them, as Markdown; leave "
@@ -68,3 +68,11 @@ def board(
             pour(PICTURES[form](drawn))
         else:
             say(FORMATS[form](drawn).rstrip("\n"))
+
+
+def _training(history: str) -> str:
+    """A training's folder as its rows are called: from the current folder on, where it lies below that."""
+    path = Path(history)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return history.rstrip("/")

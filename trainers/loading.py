@@ -251,7 +251,7 @@ def _rows_of(benchmark: str, data: DataPart, family: str) -> TrainingRows:
     made = training_rows(
         benchmark,
         family=family,
-        split=data.split,
+        split=data.split or None,
         protocol=data.protocol,
         data_dir=data.data_dir or None,
         overrides=data.overrides,

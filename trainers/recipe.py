@@ -1,7 +1,7 @@
 """A recipe: one TOML that says everything of a training, from the model to the leaderboard.
 
     extends = "7b.toml"   # another recipe beside this one: what stands here goes over it, key by key; [rewards] whole
-    [model]    name, family, weights: "full", "language" or "lora", dtype, attention, pixels
+    [model]    name, family, weights: "full", "language" or "lora", dtype, attention
     [data]     benchmarks with their split and protocol, or your own JSONL; curation
     [grpo]     trl.GRPOConfig, word for word        or
     [sft]      trl.SFTConfig, word for word
@@ -71,7 +71,7 @@ class DataPart(FrozenModel):
 
     Attributes:
         benchmarks: Names or TOML paths.
-        split: Of every benchmark.
+        split: Of every benchmark; "" takes the one that is there to be trained on, such as `train2017`.
         protocol: Whose questions are asked.
         overrides: Changes to protocol fields, as `--set`; `max_pixels` bounds the area that the model is fed.
         data_dir: Folder that holds the data sets.
@@ -83,7 +83,7 @@ class DataPart(FrozenModel):
     """
 
     benchmarks: tuple[str, ...] = ()
-    split: str = "train"
+    split: str = ""
     protocol: str = "standard"
     overrides: dict[str, Any] = Field(default_factory=dict[str, Any])
     data_dir: str = ""

@@ -9,6 +9,7 @@ from vr1bench.benchmark import chosen, find
 from vr1bench.errors import Vr1benchError
 from vr1bench.protocol import protocol
 from vr1bench.rewards import REWARDS
+from vr1bench.rows import training_split
 from vr1bench.trainers.command import configured
 from vr1bench.trainers.paid import BY_ROW, LENGTHS
 from vr1bench.trainers.recipe import read_recipe, shipped
@@ -28,7 +29,9 @@ def test_every_recipe_names_what_there_is(name, tmp_path):
     assert recipe.name == name
     assert recipe.about
     for benchmark in recipe.data.benchmarks:
-        assert recipe.data.split in find(benchmark).splits
+        split = recipe.data.split or training_split(find(benchmark))
+        assert split in find(benchmark).splits
+        assert split.startswith("train") or recipe.data.split
         protocol(recipe.data.protocol, recipe.data.overrides, benchmark)
     assert set(recipe.rewards) <= {*REWARDS, *LENGTHS, BY_ROW}
     assert recipe.score is not None

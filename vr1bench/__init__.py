@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from vr1bench.exporting import load
     from vr1bench.gating import Rules, Verdict, gate
     from vr1bench.lookup import by_benchmark, results_of
+    from vr1bench.merging import merge
+    from vr1bench.parity import Agreement, agreement
     from vr1bench.parsing import parse
+    from vr1bench.planning import Estimate, estimate
     from vr1bench.rescoring import rescore
     from vr1bench.rewards import as_trl
     from vr1bench.running import run
@@ -36,10 +39,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Agreement": "parity",
     "Comparison": "comparing",
     "Completion": "types",
     "Detections": "types",
     "Diagnosis": "diagnosis",
+    "Estimate": "planning",
     "Gold": "types",
     "IncompleteError": "errors",
     "NotComparableError": "errors",
@@ -51,13 +56,16 @@ _HOMES = {
     "Status": "types",
     "Verdict": "gating",
     "Vr1benchError": "errors",
+    "agreement": "parity",
+    "as_trl": "rewards",
     "by_benchmark": "lookup",
     "coco_eval": "coco",
     "compare": "comparing",
+    "estimate": "planning",
     "gate": "gating",
     "load": "exporting",
+    "merge": "merging",
     "mistakes": "diagnosing",
-    "as_trl": "rewards",
     "parse": "parsing",
     "power": "sensitivity",
     "questions": "asking",
@@ -70,10 +78,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Agreement",
     "Comparison",
     "Completion",
     "Detections",
     "Diagnosis",
+    "Estimate",
     "Gold",
     "IncompleteError",
     "NotComparableError",
@@ -85,12 +95,15 @@ __all__ = [
     "Status",
     "Verdict",
     "Vr1benchError",
+    "agreement",
     "as_trl",
     "by_benchmark",
     "coco_eval",
     "compare",
+    "estimate",
     "gate",
     "load",
+    "merge",
     "mistakes",
     "parse",
     "power",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from vr1bench.commands import asking, boards, data, judging, rows, runs, scoring, training
+from vr1bench.commands import asking, boards, data, engines, judging, rows, runs, scoring, training
 from vr1bench.errors import Vr1benchError
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "run": (asking.run, "vr1bench run --model Qwen/Qwen2.5-VL-7B-Instruct --suite odinw --data-dir data"),
+    "merge": (asking.merge, "vr1bench merge results machine-1/results machine-2/results"),
+    "plan": (engines.plan, "vr1bench plan --model demo --suite demo --protocol standard --protocol qwen2.5"),
+    "parity": (engines.parity, "vr1bench parity --model demo --benchmark demo/coco --engines vllm,hf --limit 20"),
     "score": (
         scoring.score,
         "vr1bench score --benchmark odinw/Raccoon --coco-results detections.json --model GroundingDINO-T",

@@ -23,6 +23,7 @@ EXTRAS = {
     "transformers": "hf",
     "trl": "train",
     "accelerate": "train",
+    "openai": "openai",
 }
 INSTALL = "uv sync --inexact --extra"
 """Not pip: it cannot resolve vLLM's CPU build, whose torch only the override in pyproject.toml maps."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,32 @@ WORST_FIRST = (
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of the equal shares of a job's samples: the `index`-th of `count`, counted from 1, each `count`-th sample.
+
+    A larger limit leaves the samples of a smaller one with their shares.
+    """
+
+    index: int
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> Shard:
+        """Of `1/4`.
+
+        Raises:
+            Vr1benchError: It is not two whole numbers, the first of them from 1 to the second.
+        """
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise Vr1benchError(f"--shard {text}: expected i/n with i from 1 to n, such as 1/4 for the first of four")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True)
 class Job:
     """What is asked of whom, and how it is judged.
 
@@ -66,6 +93,7 @@ class Job:
         sampling: How it decodes.
         output: The folder of results.
         data_dir: Where the data lies; None where the benchmark generates it or the default was taken.
+        shard: The share of the samples that is asked about; None asks about all, and only such a job has a number.
     """
 
     benchmark: Benchmark
@@ -80,6 +108,7 @@ class Job:
     sampling: Sampling
     output: Path
     data_dir: Path | None = None
+    shard: Shard | None = None
 
     @property
     def count(self) -> int:
@@ -92,14 +121,19 @@ class Job:
         return self.protocol.order(len(self.dataset))
 
     @property
+    def _limited(self) -> Sequence[int]:
+        return self._order[: self.limit]
+
+    @property
     def _rows(self) -> Sequence[int]:
         """Those of them that this job asks about."""
-        return self._order[: self.limit]
+        return self._limited[self.shard.index - 1 :: self.shard.count] if self.shard else self._limited
 
     @property
     def key(self) -> Key:
         """What this job's number belongs to; a limited split has a name of its own, and so have points for boxes."""
-        split = self.split if self.count == len(self._order) else f"{self.split}[:{self.count}]"
+        count = len(self._limited)
+        split = self.split if count == len(self._order) else f"{self.split}[:{count}]"
         return Key(
             benchmark=self.benchmark.name,
             split=split,
@@ -114,6 +148,8 @@ class Job:
     def folder(self) -> Path:
         """The run folder: journal and identity. Outlives a changed limit, so that a longer run reuses a shorter one."""
         name = file_name(f"{self.split}.{self.protocol.name}.{self.protocol.scores}")
+        if self.shard:
+            name += f".shard-{self.shard.index}-of-{self.shard.count}"
         return self.output / "runs" / self.key.slug / self.benchmark.name / name
 
     @property
@@ -123,8 +159,12 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two records of this job comparable: everything that decides what is asked, of whom."""
-        return {
+        """What makes two records of this job comparable: everything that decides what is asked, of whom.
+
+        A shard's also holds `shard`; without it, it is that of the whole.
+        """
+        share = {"shard": str(self.shard)} if self.shard else {}
+        return share | {
             "benchmark": self.benchmark.of_split(self.split).model_dump(mode="json"),
             "split": self.split,
             "data_sha256": self.dataset.sha256,
@@ -201,10 +241,23 @@ class Job:
             texts = [filled(words, label=query) for (query,) in asked]
         return [self._request(sample, queries, text) for queries, text in zip(asked, texts, strict=True)]
 
-    def pending(self, journal: Journal) -> Iterator[Request]:
-        """Requests without a good record, lazily, in the order of the samples."""
-        for sample in self.samples():
-            yield from (request for request in self.requests(sample) if request.key not in journal)
+    def pending(self, journal: Journal, rows: Iterable[int] | None = None) -> Iterator[Request]:
+        """Requests without a good record, lazily, in the order of the samples; only of `rows` where they are known."""
+        for row in self._rows if rows is None else rows:
+            yield from (request for request in self.requests(self.dataset[row]) if request.key not in journal)
+
+    def lacking(self, journal: Journal) -> tuple[Sequence[int], int]:
+        """Rows of the samples that lack a good record, and how many records they lack.
+
+        A run that goes on near its end then makes the questions of all samples once, and not twice.
+        """
+        rows, total = array("q"), 0
+        for row in self._rows:
+            missing = sum(request.key not in journal for request in self.requests(self.dataset[row]))
+            total += missing
+            if missing:
+                rows.append(row)
+        return rows, total
 
     def perfect(self, request: Request) -> str:
         """The answer that the family would write if it knew the gold; crowd boxes are not answered."""

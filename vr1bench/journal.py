@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -94,7 +95,7 @@ class Journal:
         Raises:
             Vr1benchError: The disk is full; what stood in the journal stays good.
         """
-        line = (record.model_dump_json(exclude_defaults=True) + "\n").encode()
+        line = _line(record)
         try:
             rest = line
             while rest:  # a disk that is about to be full takes a part, and refuses the next
@@ -107,6 +108,33 @@ class Journal:
         else:
             self.failures[record.key] = f"sample {record.sample_id}: {record.failure.error}"
         self._size += len(line)
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Adds good records that are not there yet, all of them or, whatever happens, none.
+
+        Raises:
+            Vr1benchError: The disk is full.
+        """
+        draft = self.path.with_suffix(".tmp")
+        try:
+            shutil.copyfile(self.path, draft)
+            with draft.open("ab") as new:
+                new.writelines(map(_line, records))
+                new.flush()
+                os.fsync(new.fileno())
+            draft.replace(self.path)
+        except BaseException as error:
+            draft.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise cannot_write(self.path, error) from error
+            raise
+        os.close(self._file)
+        self._file = -1
+        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND)
+        self._size = os.fstat(self._file).st_size
+        self._offsets.clear()
+        with open(self._file, "rb", closefd=False) as file:
+            self._index(file)
 
     def read(self, key: str) -> Record | None:
         """The record of a key; None where there is no good one."""
@@ -232,7 +260,7 @@ def check_identity(
     stored = dict(current(read_run(folder)["identity"]))
     wanted = json.loads(json.dumps(identity))
     if stored != wanted:
-        place, old, new = _difference(stored, wanted)
+        place, old, new = difference(stored, wanted)
         raise Vr1benchError(
             f"{folder} belongs to another run: its {place} is {old!r}, this run's is {new!r}; "
             "name another --output to keep both, or delete the folder"
@@ -256,13 +284,17 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise Vr1benchError(f"{path} is damaged ({error!r}); name another --output, or delete {folder}") from error
 
 
-def _difference(old: Any, new: Any, place: str = "") -> tuple[str, Any, Any]:  # noqa: ANN401  any JSON
+def difference(old: Any, new: Any, place: str = "") -> tuple[str, Any, Any]:  # noqa: ANN401  any JSON
     """The first place at which two JSON values differ, and both sides."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             if old.get(name) != new.get(name):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-                return _difference(old.get(name), new.get(name), f"{place}.{name}" if place else str(name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                return difference(old.get(name), new.get(name), f"{place}.{name}" if place else str(name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     return place or "run.json", old, new
+
+
+def _line(record: Record) -> bytes:
+    return (record.model_dump_json(exclude_defaults=True) + "\n").encode()
 
 
 def _record(line: bytes) -> Record | None:

@@ -35,8 +35,10 @@ class Model:
 
     Attributes:
         name: As typed: `demo`, a folder, or a hub id.
-        location: What an engine loads: a folder's path or the hub id; of a LoRA checkpoint the adapter's folder.
-        revision: 40 hex digits of a hub commit, or of a hash over a local folder's files (of adapter and base).
+        location: What an engine loads: a folder's path or the hub id; of a LoRA checkpoint the adapter's folder; ""
+            of a model that somebody serves.
+        revision: 40 hex digits of a hub commit, or of a hash over a local folder's files (of adapter and base), or over
+            the name of a served model.
         step: Training step, where the folder's name says so (`checkpoint-500`).
         base: Of a LoRA checkpoint the whole model that it changes; None where this is a whole model.
         training: What made it, where `vr1bench train` did.
@@ -54,6 +56,8 @@ class Model:
         """The model's `config.json`, of a LoRA checkpoint its base's; empty where there is none to read."""
         if self.base:
             return self.base.config
+        if not self.location:
+            return {}
         path = Path(self.location) / "config.json"
         if path.is_file():
             return json.loads(path.read_text("utf-8"))

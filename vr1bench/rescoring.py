@@ -73,6 +73,41 @@ def opened(
     if limit is not None and limit < 1:
         raise Vr1benchError(f"--limit {limit}: expected 1 or more samples")
     run = read_run(folder)
+    if "shard" in run["identity"]:
+        raise IncompleteError(
+            f"{folder} is shard {run['identity']['shard']} of a run: alone it is no number; bring the shards together: "
+            "vr1bench merge OUTPUT FOLDER..."
+        )
+    job = job_of(folder, run, output_of(folder), protocol_name, changes, data_dir, family=family, limit=limit)
+    with Journal(folder, run["identity"], read_only=True) as journal:
+        missing = sum(1 for _ in job.pending(journal))
+        if missing:
+            raise IncompleteError(
+                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
+                "score fewer samples with --limit"
+            )
+        yield job, journal
+
+
+def job_of(
+    folder: Path,
+    run: Mapping[str, Any],
+    output: Path,
+    protocol_name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    *,
+    family: str | None = None,
+    limit: int | None = None,
+) -> Job:
+    """The job that a run folder was made for; of a shard's folder, the job of the whole.
+
+    `run` is what its `run.json` says, `output` the folder that its Result would go to; other arguments as of `rescore`.
+
+    Raises:
+        Vr1benchError: The data is missing or another, or the family came from a file.
+        NotComparableError: The protocol or the family asks other questions than the run did.
+    """
     identity = run["identity"]
     benchmark = validated(Benchmark, identity["benchmark"], str(folder))
     stored = validated(Protocol, identity["protocol"], str(folder))
@@ -90,21 +125,14 @@ def opened(
         Model(
             identity["model"]["name"], "", identity["model"]["revision"], identity["model"]["step"], training=training
         ),
-        identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output_of(folder), root,
+        identity["engine"], validated(Sampling, identity["sampling"], str(folder)), output, root,
     )  # fmt: skip
     if job.question != identity["question"]:
         raise NotComparableError(
             f"family {job.family.name!r} asks {job.question!r}, the run asked {identity['question']!r}; "
             "run it anew, or pass a family file with the run's questions"
         )
-    with Journal(folder, identity, read_only=True) as journal:
-        missing = sum(1 for _ in job.pending(journal))
-        if missing:
-            raise IncompleteError(
-                f"{folder}: {missing} answers are missing; finish the run first, with the command that began it, or "
-                "score fewer samples with --limit"
-            )
-        yield job, journal
+    return job
 
 
 def output_of(folder: Path) -> Path:

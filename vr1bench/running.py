@@ -21,7 +21,7 @@ from vr1bench.board import percent
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
-from vr1bench.job import Job, current
+from vr1bench.job import Job, Shard, current
 from vr1bench.journal import Journal
 from vr1bench.model import Model
 from vr1bench.provenance import commit, versions
@@ -36,10 +36,11 @@ LOOKUP_ENGINES = ("oracle", "replay")
 
 @dataclass
 class _Open:
-    """A job in progress: its journal, the answers it still waits for, its wall time from first question to last."""
+    """A job in progress: its journal, the rows that lacked answers at first and how many still do, its wall time."""
 
     job: Job
     journal: Journal
+    rows: Sequence[int]
     waiting: int
     started: float = 0.0
     seconds: float = 0.0
@@ -56,6 +57,7 @@ def run(
     protocol: str = "standard",
     split: str | None = None,
     limit: int | None = None,
+    shard: str | None = None,
     scores: str | None = None,
     data_dir: str | Path | None = None,
     output: str | Path = "results",
@@ -68,6 +70,7 @@ def run(
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
     on_family: Callable[[str, str], None] | None = None,
+    on_shard: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Scores a model on a suite or on benchmarks; the Python twin of `vr1bench run`.
 
@@ -80,6 +83,7 @@ def run(
         protocol: Name of a protocol.
         split: Of every benchmark; None takes each benchmark's own.
         limit: First samples only.
+        shard: `1/4` asks only the first of four shares, into run folders of their own; see `vr1bench.merging.merge`.
         scores: Overrides where box scores come from: constant, logprob, order.
         data_dir: Folder that holds the data sets; None takes `$VR1BENCH_DATA` or `./data`.
         output: Folder of results; run folders lie under its `runs/`.
@@ -92,9 +96,10 @@ def run(
         progress: Draw a progress bar on stderr.
         on_result: Called with each Result as soon as its benchmark is complete.
         on_family: Called with the family's name and why it was chosen, before anything is asked.
+        on_shard: Called with a sentence for each benchmark whose share is complete.
 
     Returns:
-        One Result a benchmark, in the suite's order.
+        One Result a benchmark, in the suite's order; none for a shard, which alone is no number.
 
     Raises:
         Vr1benchError: Something named is unknown, missing or wrong; nothing was asked yet.
@@ -104,13 +109,14 @@ def run(
     jobs = plan(
         model, suite, benchmark, engine=engine, family=family, protocol=protocol, split=split, limit=limit,
         changes=changes, data_dir=data_dir, output=output, seed=seed, gen_args=gen_args or {},
-        engine_args=engine_args or {}, verify=verify,
+        engine_args=engine_args or {}, verify=verify, shard=shard,
     )  # fmt: skip
     if on_family and jobs:
         on_family(jobs[0].family.name, jobs[0].family_because)
     return execute(
-        jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result
-    )
+        jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result,
+        on_shard=on_shard,
+    )  # fmt: skip
 
 
 def plan(
@@ -130,6 +136,7 @@ def plan(
     gen_args: Mapping[str, Any],
     engine_args: Mapping[str, Any],
     verify: bool = False,
+    shard: str | None = None,
 ) -> list[Job]:
     """Everything that can be checked before a model is loaded, as jobs; arguments as in `run`.
 
@@ -138,6 +145,7 @@ def plan(
     """
     if limit is not None and limit < 1:
         raise Vr1benchError(f"--limit {limit}: expected 1 or more samples")
+    share = None if shard is None else Shard.of(shard)
     chosen_engine = engines.default() if engine == "auto" else engine
     ENGINES.check(chosen_engine)
     subject = _subject(model, chosen_engine, engine_args)
@@ -162,7 +170,7 @@ def plan(
         jobs.append(
             Job(
                 definition, part, limit, rule, dataset, chosen_family, because, subject, chosen_engine, sampling,
-                Path(output), root,
+                Path(output), root, share,
             )
         )  # fmt: skip
         jobs[-1].requests(dataset[0])  # a protocol without words for this task should fail now
@@ -177,6 +185,7 @@ def execute(
     verify: bool = False,
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
+    on_shard: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Asks what is not answered yet, and scores every job that is complete; arguments as in `run`.
 
@@ -191,6 +200,9 @@ def execute(
         if one.journal.failures:
             first = next(iter(one.journal.failures.values()))
             missing.append(f"{one.job.benchmark.name}: {len(one.journal.failures)} answers missing ({first})")
+            return
+        if one.job.shard:
+            _tell(one, on_shard)
             return
         result = finished(one.job, one.journal, one.seconds, one.versions, verify=verify)
         results[one.job.benchmark.name] = result
@@ -239,11 +251,20 @@ def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str,
     return result
 
 
+def _tell(one: _Open, on_shard: Callable[[str], None] | None) -> None:
+    """Says that a shard is complete, to whoever listens."""
+    if on_shard:
+        on_shard(
+            f"{one.job.benchmark.name}: shard {one.job.shard} is complete: {one.job.count} samples, "
+            f"{len(one.journal)} answers in {one.job.folder}"
+        )
+
+
 def _open(job: Job, stack: ExitStack) -> _Open:
     journal = stack.enter_context(
         Journal(job.folder, job.identity, str(job.data_dir or ""), current, training=job.model.training)
     )
-    return _Open(job, journal, sum(1 for _ in job.pending(journal)))
+    return _Open(job, journal, *job.lacking(journal))
 
 
 @dataclass
@@ -257,7 +278,7 @@ class _Asking:
         """Made as the engine takes them; may be drawn by a thread of its own."""
         for one in self.doing:
             one.started = time.perf_counter()
-            for request in one.job.pending(one.journal) if one.waiting else ():
+            for request in one.job.pending(one.journal, one.rows):
                 self.in_flight[id(request)] = (one, request)  # holding the request keeps its id its own
                 yield request
 
@@ -342,6 +363,8 @@ def _subject(name: str, engine: str, engine_args: Mapping[str, Any]) -> Model:
         return Model("oracle", "", "")
     if engine == "replay":
         return Model(name, "", hashlib.sha256(answers_file(engine_args).read_bytes()).hexdigest()[:40])
+    if engine == "openai":  # an endpoint tells no commit: other weights under the same name pass for the same model
+        return Model(name, "", hashlib.sha256(name.encode()).hexdigest()[:40])
     return model.load(name)
 
 

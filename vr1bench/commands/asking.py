@@ -22,13 +22,16 @@ def run(
         Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")
     ] = None,
     benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, vllm, hf, oracle or replay.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, vllm, hf, openai, oracle or replay.")] = "auto",
     family: Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")] = "auto",
     protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
     split: Annotated[
         Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
     ] = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    shard: Annotated[
+        Optional[str], typer.Option(help="i/n: ask only the i-th of n equal shares; see `vr1bench merge`.")
+    ] = None,
     scores: Scores = None,
     data_dir: DataDir = None,
     output: Output = Path("results"),
@@ -71,6 +74,7 @@ def run(
             protocol=protocol,
             split=split,
             limit=limit,
+            shard=shard,
             scores=scores,
             data_dir=data_dir,
             output=output,
@@ -82,6 +86,7 @@ def run(
             verify=verify,
             progress=not quiet,
             on_family=lambda name, because: typer.echo(f"note: family {name}: {because}", err=True),
+            on_shard=say,
         )
     except IncompleteError as error:
         _report(error.results, output)
@@ -89,6 +94,29 @@ def run(
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
         raise typer.Exit(130) from None
+    if shard:
+        say("a shard alone is no number; when all of them are there: vr1bench merge OUTPUT FOLDER...")
+    _report(results, output)
+
+
+def merge(
+    output: Annotated[Path, typer.Argument(help="Folder of results that the whole run and its result go to.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results, or run folders, that hold the shards.")],
+    limit: Annotated[Optional[int], typer.Option(help="First samples only, as the shards were asked.")] = None,
+    family: Annotated[Optional[str], typer.Option(help="The TOML of a family of your own.")] = None,
+    data_dir: DataDir = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
+    ] = False,
+) -> None:
+    """Make one run of the shards of `run --shard i/n`, and score it. Refuses gaps, overlaps and shards of two runs."""
+    from vr1bench.merging import merge as merged
+
+    try:
+        results = merged(output, folders, limit=limit, family=family, data_dir=data_dir, verify=verify)
+    except IncompleteError as error:
+        _report(error.results, output)
+        raise
     _report(results, output)
 
 

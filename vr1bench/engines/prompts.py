@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from vr1bench.families import Family
 from vr1bench.types import Failure, Request, Token
 
@@ -16,9 +14,7 @@ if TYPE_CHECKING:
     from vllm.tokenizers import TokenizerLike
 
 
-def with_images(
-    messages: Sequence[Mapping[str, Any]], images: Sequence[Image.Image], kind: str
-) -> list[dict[str, Any]]:
+def with_images(messages: Sequence[Mapping[str, Any]], images: Sequence[object], kind: str) -> list[dict[str, Any]]:
     """The messages with their `{"type": "image"}` parts filled, in order, by `{"type": kind, kind: image}`.
 
     Raises:

@@ -125,8 +125,8 @@ class Endpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.dead:
-            self._server.shutdown()
+        self._server.shutdown()  # of a dead one too: its loop would spin on the closed socket for ever
+        self._thread.join()
         self._server.server_close()
 
 

@@ -17,7 +17,19 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from vr1bench.arguments import normalised, pairs
-from vr1bench.commands.options import Changes, DataDir, Output, Scores
+from vr1bench.commands.options import (
+    Benchmarks,
+    Changes,
+    DataDir,
+    EngineArgs,
+    FamilyName,
+    GenArgs,
+    Output,
+    Protocol,
+    Scores,
+    Split,
+    Suite,
+)
 from vr1bench.errors import Vr1benchError
 from vr1bench.trainers.attempts import STATE, Attempt, attempts, standing, step_of
 from vr1bench.trainers.checkpoints import TRIES, Backlog, checkpoints, holding, is_whole, keep_best, say
@@ -35,24 +47,18 @@ Examples: on a GPU of its own until the training is done; what stands there now,
 @app.command(epilog=EXAMPLES)
 def watch(
     output_dir: Annotated[Path, typer.Argument(help="The training's folder, in which its checkpoint-N lie.")],
-    suite: Annotated[
-        Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")
-    ] = None,
-    benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
+    suite: Suite = None,
+    benchmark: Benchmarks = None,
     engine: Annotated[str, typer.Option(help="auto, vllm or hf.")] = "auto",
-    family: Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")] = "auto",
-    protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
-    split: Annotated[
-        Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
-    ] = None,
+    family: FamilyName = "auto",
+    protocol: Protocol = "standard",
+    split: Split = None,
     limit: Annotated[Optional[int], typer.Option(help="First samples only.", min=1)] = None,
     scores: Scores = None,
     data_dir: DataDir = None,
     output: Output = Path("results"),
-    engine_args: Annotated[
-        Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")
-    ] = None,
-    gen_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")] = None,
+    engine_args: EngineArgs = None,
+    gen_args: GenArgs = None,
     changes: Changes = None,
     keep_best: Annotated[
         bool, typer.Option("--keep-best", help="Keep the best checkpoint's model files as OUTPUT_DIR/best.")

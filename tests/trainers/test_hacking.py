@@ -16,7 +16,10 @@ from vr1bench.families import FAMILIES
 from vr1bench.metrics.bootstrap import Draws, means, packed, seed_of
 from vr1bench.store import Metric, Result
 from vr1bench.trainers.attempts import SCORES, Attempt, Score, append
+from vr1bench.trainers.checkpoints import Backlog
 from vr1bench.trainers.hacking import GAP, HELD_OUT, REWARD, SCORED, WARNINGS, HackingWatch, held_out, judge, moved
+from vr1bench.trainers.scoring import Scoring
+from vr1bench.trainers.watch import look_for_hacking
 from vr1bench.types import Detections
 
 PER = 10
@@ -267,6 +270,22 @@ def test_the_watch_writes_its_curves_and_warns_once_a_checkpoint(tmp_path, scori
     assert [entry["step"] for entry in resumed.state.log_history if SCORED in entry] == [10, 20, 30, 40]
     assert len((tmp_path / WARNINGS).read_text().splitlines()) == len(said)
     assert "HACKING" not in capfd.readouterr().err
+
+
+def test_a_watcher_judges_what_the_trainer_no_longer_sees(tmp_path, scorings, falling, capfd):
+    """In a queue the last checkpoints are scored when the trainer, and its own watch, have ended."""
+    backlog = Backlog(tmp_path, Scoring(mode="queue", suite="demo/coco", output=str(scorings.folder / "results")))
+    for k, result in enumerate(falling, 1):
+        step, history = PER * k, logs(RISING)[: PER * k]
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        state = TrainerState(global_step=step, log_history=history, is_world_process_zero=True)
+        state.save_to_json(str(tmp_path / f"checkpoint-{step}" / "trainer_state.json"))
+        append(tmp_path, attempt(step, result))
+        look_for_hacking(backlog, attempt(step, result))
+    steps = [json.loads(line)["step"] for line in (tmp_path / WARNINGS).read_text().splitlines()]
+    assert steps[-1] == 40
+    assert len(steps) == len(set(steps)) == capfd.readouterr().err.count("REWARD HACKING?")
+    look_for_hacking(backlog, attempt(50, falling[-1]))  # deleted meanwhile
 
 
 def test_what_is_logged_is_handed_on(tmp_path, scorings, falling):

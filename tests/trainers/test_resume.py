@@ -39,6 +39,7 @@ def test_the_same_trajectory(tmp_path, kind):
     assert all((expected[name] == resumed[name]).all() for name in expected)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_saves_and_resume_goes_on(tmp_path):
     _, settings, rest = TRAININGS["sft"]
     recipe_of(tmp_path, "sft", settings + "max_steps = 100000\nsave_steps = 100000\n", rest)
@@ -50,7 +51,6 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         env=quiet,
-        preexec_fn=hear_ctrl_c,  # noqa: PLW1509  no thread has begun
     )
     heard = ""
     while "'loss'" not in heard:  # the first step is done
@@ -68,8 +68,3 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path):
     )
     assert again.returncode == 2
     assert "begun by another recipe: sft.max_steps 100000, now" in again.stderr
-
-
-def hear_ctrl_c() -> None:
-    """A shell's background job ignores SIGINT, and so would its children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

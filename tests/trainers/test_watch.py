@@ -72,6 +72,7 @@ def test_killed_in_the_middle_it_goes_on_and_leaves_no_process(out):
     assert noted(out) == [(1, "scored"), (2, "scored"), (3, "scored")]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_scoring_too(out, number):
     gate = Gate(out / "gate")

@@ -8,7 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from vr1bench.commands.options import Changes, DataDir, Output, Scores
+from vr1bench.commands.options import (
+    Benchmarks,
+    Changes,
+    DataDir,
+    EngineArgs,
+    FamilyName,
+    GenArgs,
+    Limit,
+    Model,
+    Output,
+    Protocol,
+    Quiet,
+    Scores,
+    Seed,
+    Split,
+    Suite,
+    Window,
+)
 from vr1bench.commands.printing import say
 from vr1bench.errors import IncompleteError, Vr1benchError
 
@@ -17,31 +34,25 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[str, typer.Option(help="'demo', a checkpoint folder, or a hub id.")] = "",
-    suite: Annotated[
-        Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")
-    ] = None,
-    benchmark: Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")] = None,
+    model: Model = "",
+    suite: Suite = None,
+    benchmark: Benchmarks = None,
     engine: Annotated[str, typer.Option(help="auto, vllm, hf, openai, oracle or replay.")] = "auto",
-    family: Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")] = "auto",
-    protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
-    split: Annotated[
-        Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")
-    ] = None,
-    limit: Annotated[Optional[int], typer.Option(help="First samples only.")] = None,
+    family: FamilyName = "auto",
+    protocol: Protocol = "standard",
+    split: Split = None,
+    limit: Limit = None,
     shard: Annotated[
         Optional[str], typer.Option(help="i/n: ask only the i-th of n equal shares; see `vr1bench merge`.")
     ] = None,
     scores: Scores = None,
     data_dir: DataDir = None,
     output: Output = Path("results"),
-    seed: Annotated[int, typer.Option(help="Seed of decoding, where it samples.")] = 0,
-    engine_args: Annotated[
-        Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")
-    ] = None,
-    gen_args: Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")] = None,
+    seed: Seed = 0,
+    engine_args: EngineArgs = None,
+    gen_args: GenArgs = None,
     changes: Changes = None,
-    window: Annotated[int, typer.Option(help="Requests in flight at most.", min=1)] = 128,
+    window: Window = 128,
     verify: Annotated[
         bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
     ] = False,
@@ -51,7 +62,7 @@ def run(
     config: Annotated[
         Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a model: ask, read, score, print a table. Continues where an earlier run stopped."""
     from vr1bench.arguments import pairs

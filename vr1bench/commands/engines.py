@@ -6,19 +6,27 @@ from typing import Annotated, Optional
 
 import typer
 
-from vr1bench.commands.options import Changes, DataDir
+from vr1bench.commands.options import (
+    Benchmarks,
+    Changes,
+    DataDir,
+    EngineArgs,
+    FamilyName,
+    GenArgs,
+    Limit,
+    Model,
+    Protocol,
+    Quiet,
+    Seed,
+    Split,
+    Suite,
+    Window,
+)
 from vr1bench.commands.printing import say
 from vr1bench.errors import Vr1benchError
 
-Model = Annotated[str, typer.Option(help="'demo', a checkpoint folder, or a hub id.")]
-Suite = Annotated[Optional[str], typer.Option(help="A suite, or benchmarks joined by commas; see `vr1bench list`.")]
-Benchmarks = Annotated[Optional[list[str]], typer.Option(help="A benchmark's name or TOML; may be repeated.")]
-FamilyName = Annotated[str, typer.Option(help="A family, its TOML, or auto: by the model's config and name.")]
-Split = Annotated[Optional[str], typer.Option(help="Split of every benchmark [default: each benchmark's own].")]
-Limit = Annotated[Optional[int], typer.Option(help="First samples only.")]
-GenArgs = Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as max_tokens=512.")]
-Window = Annotated[int, typer.Option(help="Requests in flight at most.", min=1)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+FORMS = {"text": "simple", "md": "pipe", "json": ""}
+"""`--format` to tabulate's name for it."""
 
 
 def parity(
@@ -27,7 +35,7 @@ def parity(
     benchmark: Benchmarks = None,
     engines: Annotated[str, typer.Option(help="Two or more, joined by commas; the first is the reference.")] = "",
     family: FamilyName = "auto",
-    protocol: Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")] = "standard",
+    protocol: Protocol = "standard",
     split: Split = None,
     limit: Limit = None,
     at_least: Annotated[
@@ -36,7 +44,7 @@ def parity(
     top: Annotated[int, typer.Option(help="Differences shown of each benchmark and engine.", min=0)] = 10,
     form: Annotated[str, typer.Option("--format", help="text, md or json.")] = "text",
     data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Seed of decoding, where it samples.")] = 0,
+    seed: Seed = 0,
     engine_args: Annotated[
         Optional[list[str]], typer.Option(help="k=v[,k=v]: of all engines; hf.k=v is of hf, 2.k=v of the second only.")
     ] = None,
@@ -48,12 +56,8 @@ def parity(
     """Ask several engines the same and say where answers part. Exit code 1 if too few are identical. Keeps nothing."""
     from vr1bench.arguments import pairs
     from vr1bench.parity import agreement, as_json, text
-    from vr1bench.registry import unknown
 
-    forms = {"text": "simple", "md": "pipe", "json": ""}
-    if form not in forms:
-        raise unknown("format", form, forms)
-    _needs_model(model)
+    _check(model, form)
     try:
         found = agreement(
             model,
@@ -76,7 +80,7 @@ def parity(
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; nothing was kept", err=True)
         raise typer.Exit(130) from None
-    say(as_json(found).rstrip("\n") if form == "json" else text(found, forms[form], top))
+    say(as_json(found).rstrip("\n") if form == "json" else text(found, FORMS[form], top))
     if any(one.share < at_least for one in found):
         raise typer.Exit(1)
 
@@ -95,9 +99,7 @@ def plan(
     probe: Annotated[int, typer.Option(help="Requests asked of each for the times; 0 starts no engine.", min=0)] = 8,
     form: Annotated[str, typer.Option("--format", help="text, md or json.")] = "text",
     data_dir: DataDir = None,
-    engine_args: Annotated[
-        Optional[list[str]], typer.Option(help="k=v[,k=v]: the engine's own options, passed through.")
-    ] = None,
+    engine_args: EngineArgs = None,
     gen_args: GenArgs = None,
     changes: Changes = None,
     window: Window = 128,
@@ -106,12 +108,8 @@ def plan(
     """Say what a run would cost: requests, tokens, and time from a short probe. Exit code 1 if data is missing."""
     from vr1bench.arguments import pairs
     from vr1bench.planning import as_json, estimate, table
-    from vr1bench.registry import unknown
 
-    forms = {"text": "simple", "md": "pipe", "json": ""}
-    if form not in forms:
-        raise unknown("format", form, forms)
-    _needs_model(model)
+    _check(model, form)
     try:
         found = estimate(
             model,
@@ -133,7 +131,7 @@ def plan(
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; nothing was written", err=True)
         raise typer.Exit(130) from None
-    say(as_json(found).rstrip("\n") if form == "json" else table(found, forms[form]))
+    say(as_json(found).rstrip("\n") if form == "json" else table(found, FORMS[form]))
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     for one in found.missing:
@@ -142,6 +140,10 @@ def plan(
         raise typer.Exit(1)
 
 
-def _needs_model(model: str) -> None:
+def _check(model: str, form: str) -> None:
+    from vr1bench.registry import unknown
+
+    if form not in FORMS:
+        raise unknown("format", form, FORMS)
     if not model:
         raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")

@@ -9,9 +9,11 @@ import pytest
 from command_line import typed
 
 import vr1bench
+from vr1bench.benchmark import chosen
+from vr1bench.costs import Cost, Estimate, table
 from vr1bench.families import FAMILIES
 from vr1bench.model import DEMO_FOLDER
-from vr1bench.planning import Cost, Estimate, estimate, table
+from vr1bench.planning import estimate
 
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None, reason="transformers is not installed (extra hf)"
@@ -186,3 +188,26 @@ def test_what_cannot_be_measured_is_a_note_and_the_bound_stays(coco_folder):
     stuck = estimate("demo", benchmark="demo/coco", engine="hf", limit=2, engine_args={"device": "toaster"})
     assert any(note.startswith("nothing is measured") for note in stuck.notes)
     assert stuck.costs[0].output_tokens == 2 * 2048
+
+
+def test_memory_is_that_of_the_weights_and_of_the_cache_that_transformers_keeps():
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    import torch
+
+    found = estimate("demo", benchmark="demo/coco", limit=3, probe=0, window=16).memory
+    model = transformers.AutoModelForImageTextToText.from_pretrained(DEMO_FOLDER)
+    with torch.no_grad():
+        kept = model(input_ids=torch.ones(1, 7, dtype=torch.long), use_cache=True).past_key_values
+    held = sum(t.numel() * t.element_size() for layer in kept.layers for t in (layer.keys, layer.values))
+    assert model.dtype == torch.bfloat16
+    assert found.a_token == held / 7
+    assert found.weights == (DEMO_FOLDER / "model.safetensors").stat().st_size
+    assert found.cache == found.a_token * 16 * found.longest
+    assert found.pictures == 16 * 3 * chosen(None, "demo/coco")[0].load("val", None).sizes.prod(axis=1).max()
+    assert found.longest > 2048 + 36
+
+
+def test_memory_is_unknown_where_the_files_are_not_here(coco_folder):
+    command = ["plan", "--benchmark", coco_folder / "small.toml", "--data-dir", coco_folder, "--probe", "0", "--quiet"]
+    assert "memory" not in typed(*command, "--model", "some/model", "--engine", "oracle").stderr
+    assert "note: memory, in the checkpoint's precision: weights 0.0" in typed(*command, "--model", "demo").stderr

@@ -24,10 +24,10 @@ SAMPLES = 20
 
 @pytest.fixture
 def many(coco_folder: Path) -> Path:
-    """The small set with more samples of one image file, every other one with two classes."""
+    """The small set with more samples, every other one with two classes; the oracle opens no picture."""
     data = json.loads((coco_folder / "gold.json").read_text())
     image, annotation = data["images"][0], data["annotations"][0]
-    data["images"] = [{**image, "id": i} for i in range(SAMPLES)]
+    data["images"] = [{**image, "id": i, "file_name": f"{i}.png"} for i in range(SAMPLES)]
     places = [(i, 1) for i in range(SAMPLES)] + [(i, 2) for i in range(0, SAMPLES, 2)]
     data["annotations"] = [{**annotation, "id": n, "image_id": i, "category_id": c} for n, (i, c) in enumerate(places)]
     (coco_folder / "gold.json").write_text(json.dumps(data))
@@ -94,6 +94,45 @@ def test_each_sample_is_in_one_share_and_the_shares_are_equal(many, count, proto
     for index, share in enumerate(shares, 1):
         assert share == [one for one in whole if one in share]  # in the protocol's order
         assert set(share) <= set(samples(f"{index}/{count}", None))  # a longer run keeps what a shorter one asked
+
+
+def with_shared_pictures(folder: Path) -> None:
+    """Three samples of each picture, far apart in the file: pictures 0, 1, ... 6, 0, 1, ..."""
+    data = json.loads((folder / "gold.json").read_text())
+    for place, image in enumerate(data["images"]):
+        image["file_name"] = f"{place % 7}.png"
+    (folder / "gold.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_samples_of_one_picture_are_asked_by_one_shard_one_after_the_other(many, limit):
+    with_shared_pictures(many)
+    pictures: list[list[str]] = []
+    for index in (1, 2, 3):
+        (job,) = plan(
+            "m", None, str(many / "small.toml"), engine="oracle", family="qwen2.5-vl", protocol="standard", split=None,
+            limit=limit, changes={}, data_dir=many, output=many / "out", seed=0, gen_args={}, engine_args={},
+            shard=f"{index}/3",
+        )  # fmt: skip
+        rows, _ = job.lacking(set())
+        pictures.append([request.images[0].name for request in job.pending(set(), rows)])
+        assert len(rows) == job.count
+    whole = [f"{place % 7}.png" for place in range(limit or SAMPLES)]
+    assert sorted(chain.from_iterable(pictures)) == sorted(whole)
+    assert [sorted(set(names)) for names in pictures] == [["0.png", "3.png", "6.png"], ["1.png", "4.png"],
+                                                          ["2.png", "5.png"]]  # fmt: skip
+    for names in pictures:
+        assert sum(a != b for a, b in zip(names, names[1:], strict=False)) == len(set(names)) - 1
+
+
+def test_a_gap_in_shared_pictures_names_the_shard_that_asks_them(many):
+    with_shared_pictures(many)
+    for index in (1, 3):
+        asked(many, index, 3)
+    done = typed("merge", many / "merged", many / "out")
+    assert "small: shard 2/3 lacks 6 answers" in done.stderr
+    asked(many, 2, 3)
+    assert same(merged(many, "merged", "out"), alone(many))
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "a/b", "1", "1/", "-1/3", "1/0", "1.0/3", "1/3/5", "", "\u0661/3"])
@@ -198,7 +237,7 @@ def test_a_longer_run_of_shards_keeps_the_answers_of_a_shorter(many):
 def test_a_killed_shard_goes_on_where_it_stopped(many):
     data = json.loads((many / "gold.json").read_text())
     image, annotation = data["images"][0], data["annotations"][0]
-    data["images"] = [{**image, "id": i} for i in range(3000)]
+    data["images"] = [{**image, "id": i, "file_name": f"{i}.png"} for i in range(3000)]
     data["annotations"] = [{**annotation, "id": i, "image_id": i} for i in range(3000)]
     (many / "gold.json").write_text(json.dumps(data))
     command = [str(word) for word in words(many, "--shard", "1/2") if word != "--quiet"]

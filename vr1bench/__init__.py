@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vr1bench.asking import questions
     from vr1bench.coco import coco_eval
     from vr1bench.comparing import Comparison, compare
+    from vr1bench.costs import Estimate
     from vr1bench.detections import score_detections
     from vr1bench.diagnosing import mistakes
     from vr1bench.diagnosis import Diagnosis
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vr1bench.merging import merge
     from vr1bench.parity import Agreement, agreement
     from vr1bench.parsing import parse
-    from vr1bench.planning import Estimate, estimate
+    from vr1bench.planning import estimate
     from vr1bench.rescoring import rescore
     from vr1bench.rewards import as_trl
     from vr1bench.running import run
@@ -44,7 +45,7 @@ _HOMES = {
     "Completion": "types",
     "Detections": "types",
     "Diagnosis": "diagnosis",
-    "Estimate": "planning",
+    "Estimate": "costs",
     "Gold": "types",
     "IncompleteError": "errors",
     "NotComparableError": "errors",

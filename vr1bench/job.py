@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from vr1bench.store import Key, file_name
 from vr1bench.types import (
     Completion,
     Detections,
+    Ints,
     Kind,
     Pair,
     PixelBudget,
@@ -45,6 +46,9 @@ from vr1bench.types import (
 ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", "max_tokens")
 """Protocol fields that decide what is asked; the others judge, so records serve any value of them."""
 
+TEXTS = 1024
+"""Questions that are remembered in the form that they are asked in."""
+
 WORST_FIRST = (
     Status.MALFORMED, Status.REFUSED, Status.EMPTY, Status.TRUNCATED, Status.SALVAGED, Status.OK, Status.NONE,
 )  # fmt: skip
@@ -52,9 +56,10 @@ WORST_FIRST = (
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the equal shares of a job's samples: the `index`-th of `count`, counted from 1, each `count`-th sample.
+    """One of the shares of a job's samples: the `index`-th of `count`, counted from 1: each `count`-th picture.
 
-    A larger limit leaves the samples of a smaller one with their shares.
+    Samples of one picture stay together, so that no two machines decode and encode it. A larger limit leaves the
+    samples of a smaller one with their shares.
     """
 
     index: int
@@ -120,14 +125,20 @@ class Job:
         """Rows of the dataset that the protocol scores, in its order."""
         return self.protocol.order(len(self.dataset))
 
-    @property
-    def _limited(self) -> Sequence[int]:
-        return self._order[: self.limit]
+    @cached_property
+    def _limited(self) -> Ints:
+        return np.array(self._order[: self.limit], dtype=np.int64)
 
     @property
-    def _rows(self) -> Sequence[int]:
+    def pictures(self) -> Ints:
+        """(samples,) Which picture each sample shows, numbered from 0 as they first come; of a shard, of the whole."""
+        _, first, which = np.unique(self.dataset.names[self._limited], return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[which]
+
+    @cached_property
+    def _rows(self) -> Ints:
         """Those of them that this job asks about."""
-        return self._limited[self.shard.index - 1 :: self.shard.count] if self.shard else self._limited
+        return self._limited[self.pictures % self.shard.count == self.shard.index - 1] if self.shard else self._limited
 
     @property
     def key(self) -> Key:
@@ -214,7 +225,7 @@ class Job:
 
     def samples(self) -> Iterator[Sample]:
         """The samples, in the pinned order."""
-        return (self.dataset[i] for i in self._rows)
+        return (self.dataset[int(row)] for row in self._rows)
 
     def requests(self, sample: Sample) -> list[Request]:
         """The questions of one sample: one, one a class, or none where the protocol asks only for what is there.
@@ -225,7 +236,8 @@ class Job:
         words = self.question
         if self.benchmark.task == "qa":  # words for boxes have no place here: the family wraps nothing
             lines = "".join(f"{letter}. {choice}\n" for letter, choice in options(sample.choices).items())
-            return [self._request(sample, (), filled(words, question=sample.problem, options=lines))]
+            text = filled(words, question=sample.problem, options=lines)
+            return [self._request(sample, self._picture(sample), (), text)]
         fed = self._fed_size(sample.width, sample.height) or (sample.width, sample.height)
         words = self.family.wrap(words, fed)
         if self.benchmark.task == "refer":
@@ -239,25 +251,32 @@ class Job:
             present = set(sample.gold.labels.tolist())
             asked = [(q,) for q in sample.queries if self.protocol.query == "one" or q in present]
             texts = [filled(words, label=query) for (query,) in asked]
-        return [self._request(sample, queries, text) for queries, text in zip(asked, texts, strict=True)]
+        picture = self._picture(sample)
+        return [self._request(sample, picture, queries, text) for queries, text in zip(asked, texts, strict=True)]
 
     def pending(self, journal: Journal, rows: Iterable[int] | None = None) -> Iterator[Request]:
-        """Requests without a good record, lazily, in the order of the samples; only of `rows` where they are known."""
+        """Requests without a good record, lazily, in the order of the samples or of `rows`."""
         for row in self._rows if rows is None else rows:
-            yield from (request for request in self.requests(self.dataset[row]) if request.key not in journal)
+            yield from (request for request in self.requests(self.dataset[int(row)]) if request.key not in journal)
 
-    def lacking(self, journal: Journal) -> tuple[Sequence[int], int]:
+    def lacking(self, journal: Journal) -> tuple[Ints, int]:
         """Rows of the samples that lack a good record, and how many records they lack.
 
-        A run that goes on near its end then makes the questions of all samples once, and not twice.
+        A run that goes on near its end then makes the questions of all samples once, and not twice. Rows of one
+        picture follow each other: an engine decodes, preprocesses and encodes it once.
         """
         rows, total = array("q"), 0
         for row in self._rows:
-            missing = sum(request.key not in journal for request in self.requests(self.dataset[row]))
+            missing = sum(request.key not in journal for request in self.requests(self.dataset[int(row)]))
             total += missing
             if missing:
                 rows.append(row)
-        return rows, total
+        return self._by_picture(np.array(rows, dtype=np.int64)), total
+
+    def _by_picture(self, rows: Ints) -> Ints:
+        """Rows with those of one picture together, pictures in the order of their first row."""
+        _, first, which = np.unique(self.dataset.names[rows], return_index=True, return_inverse=True)
+        return rows[np.argsort(first[which], kind="stable")]
 
     def perfect(self, request: Request) -> str:
         """The answer that the family would write if it knew the gold; crowd boxes are not answered."""
@@ -281,7 +300,7 @@ class Job:
             if len(completions) < len(requests):
                 continue
             parsed = [self._read(c, r, sample) for c, r in zip(completions, requests, strict=True)]
-            yield Pair(sample, merged(parsed) if parsed else None, len(requests))
+            yield Pair(sample, merged(parsed) if parsed else None, len(requests), completions)
 
     def _read(self, completion: Completion, request: Request, sample: Sample) -> Prediction:
         if self.benchmark.task == "qa":
@@ -324,10 +343,15 @@ class Job:
         """Between class names: the family's, unless the words are the protocol's."""
         return ", " if self.protocol.question(self.family.name, self._kind) else self.family.questions.separator
 
-    def _request(self, sample: Sample, queries: tuple[str, ...], text: str) -> Request:
-        messages = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]},)
+    def _request(self, sample: Sample, picture: str, queries: tuple[str, ...], text: str) -> Request:
+        """One question; its key is 32 hex digits over model revision, messages, image and sampling.
+
+        The sample's id keeps rows apart that ask the same of one image.
+        """
+        messages, as_json = _messages(text)
+        parts = (self._key_prefix, sample.id, as_json, picture)
         return Request(
-            key=self._request_key(sample, messages),
+            key=hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest(),
             sample_id=sample.id,
             images=sample.images,
             width=sample.width,
@@ -338,15 +362,12 @@ class Job:
             pixels=self.pixels,
         )
 
-    def _request_key(self, sample: Sample, messages: Sequence[Any]) -> str:
-        """32 hex digits over model revision, messages, image and sampling.
+    def _picture(self, sample: Sample) -> str:
+        """What a request's key holds of the image: its name below the data.
 
-        An image counts by its name below the data: reading every byte would make resuming as slow as running, and
-        scoring must not need the pictures. The sample's id keeps rows apart that ask the same of one image.
+        Reading every byte would make resuming as slow as running, and scoring must not need the pictures.
         """
-        names = [str(path).removeprefix(self._folder) for path in sample.images]
-        parts = (self._key_prefix, sample.id, json.dumps(messages), repr(names))
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        return repr([str(path).removeprefix(self._folder) for path in sample.images])
 
     @cached_property
     def _key_prefix(self) -> str:
@@ -408,6 +429,13 @@ def _merged_points(parts: Sequence[Points]) -> Points | None:
         return None
     columns = zip(*((part.xy, part.labels, part.unknown) for part in parts), strict=True)
     return Points(*(np.concatenate(column) for column in columns))
+
+
+@lru_cache(maxsize=TEXTS)
+def _messages(text: str) -> tuple[tuple[Mapping[str, Any], ...], str]:
+    """One user's message about one picture, and its JSON; most questions are asked of many pictures."""
+    messages = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]},)
+    return messages, json.dumps(messages)
 
 
 def filled(words: str, **said: str) -> str:

@@ -120,7 +120,7 @@ def _gaps(job: Job, sources: Sequence[Journal], count: int) -> dict[int, _Gap]:
         NotComparableError: Two journals answer one question differently.
     """
     gaps: dict[int, _Gap] = {}
-    for place, sample in enumerate(job.samples()):
+    for picture, sample in zip(job.pictures, job.samples(), strict=True):
         missing = 0
         for request in job.requests(sample):
             holders = [one for one in sources if request.key in one]
@@ -128,7 +128,7 @@ def _gaps(job: Job, sources: Sequence[Journal], count: int) -> dict[int, _Gap]:
             if len(holders) > 1:
                 _check_equal(request, holders)
         if missing:
-            gaps.setdefault(1 + place % count, _Gap()).add(sample.id, missing)
+            gaps.setdefault(1 + int(picture) % count, _Gap()).add(sample.id, missing)
     return dict(sorted(gaps.items()))
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
 from tqdm import tqdm
 
 from vr1bench import engines, families
 from vr1bench import model as weights
 from vr1bench import protocol as rules
 from vr1bench.benchmark import Benchmark, chosen
+from vr1bench.costs import Cost, Estimate, Memory, Missing
 from vr1bench.engines import ENGINES, Engine, EngineOptions
 from vr1bench.errors import Vr1benchError
+from vr1bench.footprint import cache_bytes_a_token, weight_bytes
 from vr1bench.job import Job
 from vr1bench.model import Model
 from vr1bench.protocol import Protocol
@@ -37,83 +36,6 @@ BYTES_A_TOKEN = 4
 """Of English text, roughly, where no tokenizer is at hand."""
 TEXTS = 2**16
 """Questions whose tokens are remembered: most are asked of many images."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one benchmark under one protocol would cost.
-
-    Attributes:
-        benchmark: Which.
-        split: Which of its splits.
-        protocol: How it would be asked.
-        samples: How many.
-        requests: How many, one class a prompt counted one by one.
-        images: Different picture files.
-        image_tokens: Input tokens of pictures, over all requests; None where the family cannot tell.
-        text_tokens: Input tokens of words, over all requests.
-        output_tokens: Over all requests: from the probe, else the most that the protocol allows.
-        measured: Whether the output tokens are from the probe.
-        probed: Requests that the probe had answered.
-        rate: Requests a second in the probe; None where nothing was measured.
-    """
-
-    benchmark: str
-    split: str
-    protocol: str
-    samples: int
-    requests: int
-    images: int
-    image_tokens: int | None
-    text_tokens: int
-    output_tokens: int
-    measured: bool = False
-    probed: int = 0
-    rate: float | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Of asking everything at the probe's rate, start-up apart; None where there is none."""
-        return self.requests / self.rate if self.rate else None
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A benchmark that cannot be planned, and why: most often its data is not there."""
-
-    benchmark: str
-    protocol: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run would cost.
-
-    Attributes:
-        costs: One a benchmark and protocol, protocols of a benchmark side by side.
-        missing: Those that could not be planned.
-        engine: The engine that was probed; "" where none was.
-        start: Seconds until the engine had answered its first requests; None where nothing was measured.
-        counted: Whether the words were counted by the model's tokenizer; where not, `text_tokens` are guessed.
-        notes: What a reader of the numbers should know.
-    """
-
-    costs: tuple[Cost, ...]
-    missing: tuple[Missing, ...]
-    engine: str = ""
-    start: float | None = None
-    counted: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def seconds(self) -> float | None:
-        """All of it, start-up among it; None where some time is not known."""
-        times = [one.seconds for one in self.costs]
-        known = [value for value in times if value is not None]
-        if self.start is None or len(known) < len(times):
-            return None
-        return self.start + sum(known)
 
 
 def estimate(
@@ -174,48 +96,13 @@ def estimate(
             planned.append(_counted(job, words, probe if measures else 0))
         except Vr1benchError as error:
             missing.append(Missing(one.name, rule.name, str(error)))
+    bare = Estimate(
+        tuple(one.cost for one in planned), tuple(missing), counted=words.counted,
+        memory=_memory(planned, subject, window), notes=tuple(notes),
+    )  # fmt: skip
     if measures and planned:
-        return _probed(planned, missing, name, subject, words, engine_args or {}, window, notes, progress)
-    return Estimate(tuple(one.cost for one in planned), tuple(missing), counted=words.counted, notes=tuple(notes))
-
-
-def table(found: Estimate, form: str = "simple") -> str:
-    """The costs as a table with their total; `~` is before what is guessed, `≤` before what is a bound.
-
-    Args:
-        found: What `estimate` gives.
-        form: `simple` or `pipe`, as tabulate names them.
-    """
-    about = "" if found.counted else "~"
-    rows = [
-        {"benchmark": f"{one.benchmark} {one.split}", "protocol": one.protocol, "samples": _thousands(one.samples),
-         "requests": _thousands(one.requests), "images": _thousands(one.images),
-         "image tokens": "?" if one.image_tokens is None else _thousands(one.image_tokens),
-         "text tokens": about + _thousands(one.text_tokens),
-         "output tokens": ("~" if one.measured else "≤") + _thousands(one.output_tokens),
-         "requests/s": "-" if one.rate is None else f"{one.rate:.2f}", "time": _duration(one.seconds)}
-        for one in found.costs
-    ]  # fmt: skip
-    rows += [{"benchmark": one.benchmark, "protocol": one.protocol, "samples": "missing"} for one in found.missing]
-    if len(found.costs) > 1:
-        rows.append(_total(found))
-    if found.start is not None:
-        rows.append({"benchmark": f"start-up of {found.engine}", "time": _duration(found.start)})
-        rows.append({"benchmark": "all", "time": _duration(found.seconds)})
-    align = ["left"] * 2 + ["right"] * 8
-    columns = ["benchmark", "protocol", "samples", "requests", "images", "image tokens", "text tokens"]
-    columns += ["output tokens", "requests/s", "time"]
-    cells = [[row.get(name, "") for name in columns] for row in rows]
-    return tabulate(cells, headers=columns, tablefmt=form, disable_numparse=True, colalign=align)
-
-
-def as_json(found: Estimate) -> str:
-    """The same as JSON; seconds are numbers."""
-    whole = asdict(found) | {
-        "costs": [asdict(one) | {"seconds": one.seconds} for one in found.costs],
-        "seconds": found.seconds,
-    }
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+        return _probed(bare, planned, name, subject, engine_args or {}, window, progress)
+    return bare
 
 
 @dataclass(frozen=True)
@@ -315,7 +202,7 @@ def _counted(job: Job, words: _Words, wanted: int) -> _Planned:
     most = min(2 * wanted, job.count)
     places = {place * job.count // most for place in range(most)}
     images: set[Path] = set()
-    requests = texts = pictures = 0
+    requests = texts = pictures = longest = 0
     known = True
     picked: list[Request] = []
     for place, sample in enumerate(job.samples()):
@@ -327,12 +214,15 @@ def _counted(job: Job, words: _Words, wanted: int) -> _Planned:
         cost = _image_tokens(job, sample.width, sample.height)
         known = known and cost is not None
         pictures += (cost or 0) * len(sample.images) * len(asked)
-        texts += sum(words.around + words.count(_text(request)) for request in asked)
+        lengths = [words.around + words.count(_text(request)) for request in asked]
+        texts += sum(lengths)
+        longest = max(longest, (cost or 0) * len(sample.images) + max(lengths))
         if place in places:
             picked.append(asked[place % len(asked)])
     cost = Cost(
         job.benchmark.name, job.key.split, job.protocol.name, job.count, requests, len(images),
         pictures if known else None, texts, requests * job.sampling.max_tokens,
+        longest + job.sampling.max_tokens if requests else 0,
     )  # fmt: skip
     ordered = picked[::2] + picked[1::2]
     return _Planned(cost, job, ordered[:wanted], ordered[wanted:])
@@ -347,6 +237,18 @@ def _image_tokens(job: Job, width: int, height: int) -> int | None:
     return job.family.image_tokens(*fed)
 
 
+def _memory(planned: Sequence[_Planned], subject: Model, window: int) -> Memory | None:
+    """None where nothing of the model is here: an endpoint's is its own business."""
+    weights_of = subject.base or subject
+    if not weights_of.location or not planned:
+        return None
+    area = max(int(one.job.dataset.sizes.prod(axis=1).max()) for one in planned)
+    return Memory(
+        weight_bytes(weights_of.location), cache_bytes_a_token(weights_of.config), window,
+        max(one.cost.longest for one in planned), 3 * area * window,
+    )  # fmt: skip
+
+
 def _text(request: Request) -> str:
     return "".join(
         part["text"] for message in request.messages for part in message["content"] if part["type"] == "text"
@@ -354,19 +256,17 @@ def _text(request: Request) -> str:
 
 
 def _probed(
+    bare: Estimate,
     planned: Sequence[_Planned],
-    missing: Sequence[Missing],
     name: str,
     subject: Model,
-    words: _Words,
     args: Mapping[str, Any],
     window: int,
-    notes: list[str],
     progress: bool,
 ) -> Estimate:
-    """The costs with what one engine measured; where it cannot start, without."""
-    costs: list[Cost] = [one.cost for one in planned]
-    bare = Estimate(tuple(costs), tuple(missing), counted=words.counted)
+    """The estimate with what one engine measured; where it cannot start, with the reason."""
+    costs = list(bare.costs)
+    notes = list(bare.notes)
     askable = [_with_pictures(one, notes) for one in planned]
     first = next((one for one in askable if one.probed), None)
     if first is None:
@@ -430,31 +330,3 @@ def _measured(one: _Planned, engine: Engine, notes: list[str]) -> Cost:
         return measured
     mean = sum(answer.n_tokens for answer in good) / len(good)
     return replace(measured, output_tokens=round(mean * one.cost.requests), measured=True)
-
-
-def _total(found: Estimate) -> dict[str, str]:
-    """The sums over all rows."""
-    costs = found.costs
-    pictures = [one.image_tokens for one in costs]
-    known = [value for value in pictures if value is not None]
-    times = [one.seconds for one in costs]
-    measured = [value for value in times if value is not None]
-    bound = "~" if all(one.measured for one in costs) else "≤"
-    return {
-        "benchmark": "total",
-        "samples": _thousands(sum(one.samples for one in costs)),
-        "requests": _thousands(sum(one.requests for one in costs)),
-        "image tokens": _thousands(sum(known)) if len(known) == len(pictures) else "?",
-        "text tokens": ("" if found.counted else "~") + _thousands(sum(one.text_tokens for one in costs)),
-        "output tokens": bound + _thousands(sum(one.output_tokens for one in costs)),
-        "time": _duration(sum(measured) if len(measured) == len(times) else None),
-    }
-
-
-def _thousands(value: int) -> str:
-    return f"{value:,}"
-
-
-def _duration(seconds: float | None) -> str:
-    """`0:03:20`; "-" where nobody knows."""
-    return "-" if seconds is None else str(timedelta(seconds=math.ceil(seconds)))

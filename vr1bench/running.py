@@ -6,7 +6,8 @@ import datetime
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,8 @@ from vr1bench.model import Model
 from vr1bench.provenance import commit, versions
 from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, check_written, score
-from vr1bench.store import Result, RunInfo, read_result, write_result
-from vr1bench.types import Completion, Failure, Record, Request
+from vr1bench.store import Result, RunInfo, Usage, read_result, write_result
+from vr1bench.types import Completion, Failure, Ints, Pair, Record, Request
 
 LOOKUP_ENGINES = ("oracle", "replay")
 """Engines that look answers up: they need neither weights nor images."""
@@ -40,7 +41,7 @@ class _Open:
 
     job: Job
     journal: Journal
-    rows: Sequence[int]
+    rows: Ints
     waiting: int
     started: float = 0.0
     seconds: float = 0.0
@@ -231,7 +232,8 @@ def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str,
     Raises:
         IncompleteError: The journal lacks a record.
     """
-    values = score(job.pairs(journal), job, verify=verify)
+    spent: Counter[str] = Counter()
+    values = score(_counted(job.pairs(journal), spent), job, verify=verify)
     if not seconds and job.result_path.exists():  # nothing was asked this time: the time is that of the asking
         with suppress(Vr1benchError):  # of an older schema: scoring again is how it becomes a new one
             seconds = read_result(job.result_path).run.seconds
@@ -244,11 +246,24 @@ def finished(job: Job, journal: Journal, seconds: float, of_engine: Mapping[str,
         commit=commit(),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        usage=Usage.model_validate(spent),
         training=job.model.training,
     )
     result = Result(key=job.key, values=values, run=info)
     write_result(job.result_path, result)
     return result
+
+
+def _counted(pairs: Iterable[Pair], spent: Counter[str]) -> Iterator[Pair]:
+    """The same pairs; adds up what their answers took, by `Usage`'s names, as they go by."""
+    for pair in pairs:
+        for answer in pair.completions:
+            spent["requests"] += 1
+            spent["prompt_tokens"] += answer.n_prompt
+            spent["cached_tokens"] += answer.n_cached
+            spent["output_tokens"] += answer.n_tokens
+            spent["reused_images"] += answer.image_reused
+        yield pair
 
 
 def _tell(one: _Open, on_shard: Callable[[str], None] | None) -> None:

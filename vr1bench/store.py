@@ -135,12 +135,40 @@ class Values(FrozenModel):
     data_sha256: str
 
 
+class Usage(FrozenModel):
+    """What the answers took, summed over all of them, those that an earlier run or another shard kept among them.
+
+    Attributes:
+        requests: Answers.
+        prompt_tokens: Tokens asked, those of images included; 0 where the engine cannot tell.
+        cached_tokens: Those of them that the engine had computed before for another request (its prefix cache).
+        output_tokens: Tokens generated.
+        reused_images: Requests whose picture came decoded and preprocessed from an earlier one.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reused_images: int = 0
+
+    @property
+    def said(self) -> str:
+        """In words, such as "100 requests, 51,200 prompt tokens (93.8 % cached), 4,096 output tokens"."""
+        cached = f" ({100 * self.cached_tokens / self.prompt_tokens:.1f} % cached)" if self.cached_tokens else ""
+        reused = f", {100 * self.reused_images / self.requests:.1f} % of pictures reused" if self.reused_images else ""
+        return (
+            f"{self.requests:,} requests, {self.prompt_tokens:,} prompt tokens{cached}, "
+            f"{self.output_tokens:,} output tokens{reused}"
+        )
+
+
 class RunInfo(FrozenModel):
     """How the records were made; may differ between runs of equal values.
 
     `seconds` is the wall time from the benchmark's first question to its last answer in the process that finished it;
     benchmarks of one run overlap. A file of detections (engine "detections") has no family, no sampling, and 0 seconds:
-    nobody was asked. `training` is what made a checkpoint, where `vr1bench train` did.
+    nobody was asked. `usage` is what the answers took, `training` what made a checkpoint where `vr1bench train` did.
     """
 
     family: str = ""
@@ -151,6 +179,7 @@ class RunInfo(FrozenModel):
     commit: str
     date: str
     seconds: float
+    usage: Usage = Usage()
     training: Training | None = None
 
 

@@ -213,6 +213,9 @@ class Completion(FrozenModel):
         finish: "stop", or "length" where the token limit cut it.
         tokens: Token texts and log-probabilities where asked for, else None.
         n_tokens: Number of generated tokens; 0 where the engine cannot tell.
+        n_prompt: Number of tokens asked, those of images included; 0 where the engine cannot tell.
+        n_cached: Those of them that the engine had computed before, for another request (its prefix cache).
+        image_reused: Whether the picture came from an earlier request, decoded and preprocessed.
         fed_width: Pixels of the resized image that the model saw; 0 where unknown.
         fed_height: See `fed_width`.
         seconds: Wall time from the engine's taking of the request to its end.
@@ -222,6 +225,9 @@ class Completion(FrozenModel):
     finish: Literal["stop", "length"] = "stop"
     tokens: tuple[Token, ...] | None = None
     n_tokens: int = 0
+    n_prompt: int = 0
+    n_cached: int = 0
+    image_reused: bool = False
     fed_width: int = Field(default=0, ge=0)
     fed_height: int = Field(default=0, ge=0)
     seconds: float = 0.0
@@ -333,9 +339,11 @@ class Prediction:
 class Pair:
     """A sample beside what was answered to all its requests: what metrics eat.
 
-    `prediction` is None only where the protocol asked nothing of the sample (no positive class).
+    `prediction` is None only where the protocol asked nothing of the sample (no positive class). `completions` are
+    what it was read from; a file of detections has none.
     """
 
     sample: Sample
     prediction: Prediction | None
     requests: int = 1
+    completions: Sequence[Completion] = ()

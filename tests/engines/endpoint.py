@@ -34,13 +34,15 @@ class Reply:
 
 
 def said(
-    text: str, finish: str = "stop", logprobs: list[dict] | None = None, usage: tuple[int, int] = (2000, 3)
+    text: str, finish: str = "stop", logprobs: list[dict] | None = None, usage: tuple[int, ...] = (2000, 3)
 ) -> Reply:
-    """A good answer."""
+    """A good answer; `usage` is its tokens of prompt and answer, and of the prompt those that were cached."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
     if logprobs is not None:
         choice["logprobs"] = {"content": logprobs}
-    counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage[:2])}
+    if usage[2:]:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage[2]}
     answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": counts}
     return Reply(body=json.dumps(answer).encode())
 

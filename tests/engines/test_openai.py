@@ -68,7 +68,7 @@ def echo(body: dict, _: int = 1) -> Reply:
 
 def test_what_is_sent_and_what_is_read(opened: Open, photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
     size = (300, 200)
-    with Endpoint(lambda *_: said("[] <|box_start|>", "length", usage=(90, 7))) as endpoint:
+    with Endpoint(lambda *_: said("[] <|box_start|>", "length", usage=(90, 7, 64))) as endpoint:
         engine = opened(endpoint, api_key=KEY, extra_body={"chat_template_kwargs": {"enable_thinking": False}})
         request = ask(photos[size], size, temperature=0.5, top_p=0.9, seed=3, max_tokens=50)
         answer = completions(engine, [request])[request.sample_id]
@@ -91,12 +91,32 @@ def test_what_is_sent_and_what_is_read(opened: Open, photos: Photos, capsys: pyt
         text="[] <|box_start|>",
         finish="length",
         n_tokens=7,
+        n_prompt=90,
+        n_cached=64,
         fed_width=fed[0],
         fed_height=fed[1],
         seconds=answer.seconds,
     )
     assert answer.seconds > 0
     assert capsys.readouterr().err == "openai: 1 requests, 0 retries, 90 prompt tokens, 7 completion tokens\n"
+
+
+@pytest.mark.parametrize(("prices", "cost"), [([10, 100], "0.0160"), ([10, 100, 1.0], "0.0124")])
+def test_prices_say_what_a_run_cost(opened: Open, photos: Photos, capsys, prices: list[float], cost: str) -> None:
+    with Endpoint(lambda *_: said("[]", usage=(90, 7, 40))) as endpoint:
+        engine = opened(endpoint, prices=prices)
+        assert len(completions(engine, asked(10, photos[140, 140]))) == 10
+        engine.close()
+    assert capsys.readouterr().err.endswith(f"900 prompt tokens, 70 completion tokens, ${cost}\n")
+
+
+def test_the_limit_goes_by_its_newer_name_where_the_older_is_refused(opened: Open, photos: Photos) -> None:
+    with Endpoint(echo, owner="somebody") as endpoint:
+        engine = opened(endpoint, limit_field="max_completion_tokens")
+        assert len(completions(engine, asked(1, photos[140, 140]))) == 1
+    (sent,) = endpoint.bodies
+    assert "max_tokens" not in sent
+    assert sent["max_completion_tokens"] > 0
 
 
 def test_a_hosted_api_hears_no_names_that_it_does_not_know(opened: Open, photos: Photos) -> None:

@@ -72,10 +72,12 @@ def _alignment(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """What a table does not hold: odd gold, items of answers, what ties do, the audit, other engines' agreement."""
+    """What a table does not hold: tokens, odd gold, items of answers, what ties do, the audit, engines' agreement."""
     lines: list[str] = []
     for result in results:
         name, values = result.key.benchmark, result.values
+        if result.run.usage.output_tokens:
+            lines.append(f"note: {name}: {result.run.usage.said}")
         lines += [f"note: {name}: {count} {what}" for what, count in values.warnings.items()]
         if found := {**values.broken, **values.flags}:
             items = values.boxes + sum(count for what, count in values.broken.items() if what != "clipped")

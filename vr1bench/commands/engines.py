@@ -107,7 +107,8 @@ def plan(
 ) -> None:
     """Say what a run would cost: requests, tokens, and time from a short probe. Exit code 1 if data is missing."""
     from vr1bench.arguments import pairs
-    from vr1bench.planning import as_json, estimate, table
+    from vr1bench.costs import as_json, table
+    from vr1bench.planning import estimate
 
     _check(model, form)
     try:
@@ -132,6 +133,8 @@ def plan(
         typer.echo("\ninterrupted; nothing was written", err=True)
         raise typer.Exit(130) from None
     say(as_json(found).rstrip("\n") if form == "json" else table(found, FORMS[form]))
+    if found.memory:
+        typer.echo(f"note: memory, in the checkpoint's precision: {found.memory.said}", err=True)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     for one in found.missing:

@@ -25,7 +25,7 @@ from vr1bench.engines.ahead import Ahead
 from vr1bench.engines.openai_chat import Answer as Reply
 from vr1bench.engines.openai_chat import body, completion
 from vr1bench.engines.openai_images import data_url
-from vr1bench.engines.openai_options import Options, Server, options_of
+from vr1bench.engines.openai_options import Options, Prices, Server, options_of
 from vr1bench.errors import Vr1benchError
 from vr1bench.images import ImageError
 from vr1bench.types import Completion, Failure, Request
@@ -75,7 +75,14 @@ class _Counts:
     posts: int = 0
     answers: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+
+    def cost(self, prices: Prices) -> float:
+        """US dollars."""
+        fresh, answer, *cached = prices
+        tokens = (self.prompt_tokens - self.cached_tokens) * fresh + self.completion_tokens * answer
+        return (tokens + self.cached_tokens * (cached[0] if cached else fresh)) / 1e6
 
 
 class OpenAIEngine:
@@ -151,9 +158,10 @@ class OpenAIEngine:
         self._loop.close()
         counts = self._counts
         if counts.requests:
+            cost = f", ${counts.cost(self._options.prices):.4f}" if self._options.prices else ""
             print(
                 f"openai: {counts.requests} requests, {counts.posts - counts.requests} retries, "
-                f"{counts.prompt_tokens} prompt tokens, {counts.completion_tokens} completion tokens",
+                f"{counts.prompt_tokens} prompt tokens, {counts.completion_tokens} completion tokens{cost}",
                 file=sys.stderr,
             )
 
@@ -255,7 +263,7 @@ class OpenAIEngine:
             size = (request.width, request.height)
             urls = [self._url(path, size) for path in request.images]
             fed = self._family.fed_size(*size, request.pixels) if urls else (0, 0)
-            sent = body(request, urls, self._family, self._model, self._server)
+            sent = body(request, urls, self._family, self._model, self._server, self._options.limit_field)
         except ImageError as error:
             return _Ready(request, taken, failure=Failure(error=str(error), kind="image"))
         except ValueError as error:
@@ -288,6 +296,7 @@ class OpenAIEngine:
             self._counts.answers += 1
             if reply.usage:
                 self._counts.prompt_tokens += reply.usage.prompt_tokens
+                self._counts.cached_tokens += reply.usage.cached_tokens
                 self._counts.completion_tokens += reply.usage.completion_tokens
             seconds = time.perf_counter() - ready.taken
             return completion(reply, ready.request, self._family, ready.fed, seconds)
@@ -323,8 +332,10 @@ def open_engine(options: EngineOptions) -> OpenAIEngine:
         options: `args` takes `base_url` (one, or a list of replicas, each request going to the least busy one;
             `OPENAI_BASE_URL` in the environment where it is left out), `api_key` (better: `OPENAI_API_KEY` in the
             environment), `timeout` in seconds without a byte from the server (600), `max_retries` (8), `extra_body` (a
-            mapping of further fields of each request), and `server` (`vllm`, `sglang`, `other`) where a proxy hides
-            which it is.
+            mapping of further fields of each request), `server` (`vllm`, `sglang`, `other`) where a proxy hides
+            which it is, `limit_field=max_completion_tokens` for a server that refuses `max_tokens`, and `prices` (US
+            dollars a million tokens of prompts and of answers, and third of cached prompts), by which it tells at the
+            end what the run cost.
 
     Raises:
         Vr1benchError: The client is missing, an option is unknown or wrong, or a server does not answer, refuses the

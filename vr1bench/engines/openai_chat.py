@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vr1bench.engines.openai_options import Server
+from vr1bench.engines.openai_options import LimitField, Server
 from vr1bench.engines.prompts import with_images
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
@@ -58,9 +58,19 @@ class _Choice(_Read):
         return self.message.refusal if self.message.content is None else self.message.content
 
 
+class _Cached(_Read):
+    cached_tokens: int | None = None
+
+
 class _Usage(_Read):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompt, those that the server had computed before; 0 where it does not say."""
+        return (self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens) or 0
 
 
 class Answer(_Read):
@@ -70,7 +80,9 @@ class Answer(_Read):
     usage: _Usage | None = None
 
 
-def body(request: Request, urls: Sequence[str], family: Family, model: str, server: Server) -> dict[str, Any]:
+def body(
+    request: Request, urls: Sequence[str], family: Family, model: str, server: Server, limit_field: LimitField
+) -> dict[str, Any]:
     """The keyword arguments of the client's `chat.completions.create`.
 
     What the API does not know goes into `extra_body`. vLLM and SGLang fill what is left out from the checkpoint's
@@ -85,6 +97,7 @@ def body(request: Request, urls: Sequence[str], family: Family, model: str, serv
         family: Says which pixel budget is the processor's own.
         model: The served name.
         server: Who answers.
+        limit_field: What the server calls the most tokens of an answer.
 
     Raises:
         ValueError: The messages have more or fewer image parts than there are images.
@@ -94,7 +107,7 @@ def body(request: Request, urls: Sequence[str], family: Family, model: str, serv
     return {
         "model": model,
         "messages": with_images(request.messages, [{"url": url} for url in urls], "image_url"),
-        "max_tokens": sampling.max_tokens,
+        limit_field: sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         **({"seed": sampling.seed} if sampling.temperature else {}),  # greedy decoding draws nothing
@@ -130,6 +143,7 @@ def completion(
             f"whole prompt has {answer.usage.prompt_tokens}; boxes would be read in a wrong frame. Check --family, and "
             "start the server with the family's bounds (vLLM: --mm-processor-kwargs '{\"max_pixels\": ...}')"
         )
+    usage = answer.usage or _Usage()
     tokens = None
     if request.sampling.logprobs:
         rows = (choice.logprobs and choice.logprobs.content) or []
@@ -143,7 +157,9 @@ def completion(
         text=text,
         finish=cast("Literal['stop', 'length']", choice.finish_reason),
         tokens=tokens,
-        n_tokens=answer.usage.completion_tokens if answer.usage else 0,
+        n_tokens=usage.completion_tokens,
+        n_prompt=usage.prompt_tokens,
+        n_cached=usage.cached_tokens,
         fed_width=fed[0],
         fed_height=fed[1],
         seconds=seconds,

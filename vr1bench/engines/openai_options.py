@@ -15,6 +15,10 @@ from vr1bench.registry import unknown
 
 Server = Literal["vllm", "sglang", "other"]
 """Who answers: vLLM and SGLang take more than the API knows."""
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+"""What a server calls the most tokens of an answer: the API's older name, which some refuse, or its newer one."""
+Prices = tuple[float, float] | tuple[float, float, float]
+"""US dollars a million tokens: of prompts and of answers, and third of cached prompts where they cost less."""
 
 _EXAMPLE = "base_url=http://HOST:8000/v1"
 
@@ -35,6 +39,8 @@ class Options:
     timeout: float = 600.0
     max_retries: int = 8
     server: Server | None = None
+    limit_field: LimitField = "max_tokens"
+    prices: Prices | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -44,6 +50,8 @@ _KINDS: dict[str, TypeAdapter[Any]] = {
     "timeout": TypeAdapter(Annotated[float, Field(gt=0)]),
     "max_retries": TypeAdapter(Annotated[int, Field(ge=0)]),
     "server": TypeAdapter(Server),
+    "limit_field": TypeAdapter(LimitField),
+    "prices": TypeAdapter(Prices),
     "extra_body": TypeAdapter(dict[str, Any]),
 }
 

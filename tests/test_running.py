@@ -2,11 +2,10 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, typed
+from command_line import typed
 
 import vr1bench
 from vr1bench.errors import NotComparableError, Vr1benchError
@@ -367,42 +366,6 @@ def test_repeats_may_be_dropped_and_pieces_scored_with_a_limit(coco_folder):
 def test_an_engine_option_that_nobody_knows_is_refused(coco_folder):
     with pytest.raises(Vr1benchError, match="unknown option of engine oracle 'foo'"):
         small(coco_folder, engine_args={"foo": 1})
-
-
-def big_set(folder: Path, count: int) -> None:
-    """A set that takes the oracle a few seconds: many samples of one image file."""
-    data = json.loads((folder / "gold.json").read_text())
-    image, annotation = data["images"][0], data["annotations"][0]
-    data["images"] = [{**image, "id": i} for i in range(count)]
-    data["annotations"] = [{**annotation, "id": i, "image_id": i, "category_id": 1 + i % 2} for i in range(count)]
-    (folder / "gold.json").write_text(json.dumps(data))
-
-
-def test_a_killed_run_goes_on_where_it_stopped(coco_folder):
-    big_set(coco_folder, 2000)
-    words = [
-        "run", "--model", "demo", "--engine", "oracle", "--family", "qwen3-vl",
-        "--benchmark", str(coco_folder / "small.toml"), "--data-dir", str(coco_folder),
-    ]  # fmt: skip
-    kills = 0
-    for _ in range(3):
-        run = subprocess.Popen(
-            [*COMMAND, *words, "--output", str(coco_folder / "a")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        seen = b""
-        while not re.search(rb"[1-9]\d{2,}/\d", seen) and (more := run.stderr.read(1)):  # until the bar counts hundreds
-            seen += more
-        kills += run.poll() is None
-        run.kill()
-        run.wait()
-    assert kills
-    assert [typed(*words, "--output", coco_folder / out).returncode for out in ("a", "b")] == [0, 0]
-    killed, whole = (next(vr1bench.read_results(coco_folder / out))[1] for out in ("a", "b"))
-    assert killed.values == whole.values
-    assert killed.values.n == 2000
-    (records,) = (coco_folder / "a").rglob("records.jsonl")
-    keys = [json.loads(line)["key"] for line in records.read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == 2000
 
 
 def test_a_run_says_that_the_boxes_contradict_the_frame(tmp_path, monkeypatch):

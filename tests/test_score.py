@@ -8,7 +8,7 @@ import pytest
 import vr1bench
 from vr1bench.benchmark import suite
 from vr1bench.families import FAMILIES
-from vr1bench.job import merged
+from vr1bench.families.several import merged
 from vr1bench.protocol import protocols
 from vr1bench.score import judged
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ from command_line import COMMAND, Done, typed
 
 import vr1bench
 from vr1bench.errors import NotComparableError, Vr1benchError
-from vr1bench.job import Shard
 from vr1bench.journal import Journal
 from vr1bench.merging import merge
+from vr1bench.ordering import Shard
 from vr1bench.running import plan
 from vr1bench.types import Completion, Record
 
@@ -122,7 +122,7 @@ def test_samples_of_one_picture_are_asked_by_one_shard_one_after_the_other(many,
     assert [sorted(set(names)) for names in pictures] == [["0.png", "3.png", "6.png"], ["1.png", "4.png"],
                                                           ["2.png", "5.png"]]  # fmt: skip
     for names in pictures:
-        assert sum(a != b for a, b in zip(names, names[1:], strict=False)) == len(set(names)) - 1
+        assert sum(a != b for a, b in pairwise(names)) == len(set(names)) - 1
 
 
 def test_a_gap_in_shared_pictures_names_the_shard_that_asks_them(many):

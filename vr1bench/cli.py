@@ -1,6 +1,7 @@
 """The command line: which commands there are, and what their exit codes say.
 
-Exit codes: 0 good, 1 a negative verdict or incomplete, 2 usage or data, 3 not comparable, 130 interrupted.
+Exit codes: 0 good, 1 a negative verdict or incomplete, 2 usage or data, 3 not comparable, 130 interrupted (143 by
+SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import typer
 
 from vr1bench.commands import asking, boards, data, engines, judging, rows, runs, scoring, training
 from vr1bench.errors import Vr1benchError
+from vr1bench.interrupts import heeded
 
 app = typer.Typer(
     name="vr1bench",
@@ -70,11 +72,14 @@ def main() -> None:
     """The `vr1bench` command."""
     from vr1bench.arguments import normalised, with_config
 
-    try:
-        status = app(with_config(normalised(sys.argv[1:])), standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except Exception as error:
-        sys.exit(_exit_code(error))
+    with heeded() as heard:
+        try:
+            status = app(with_config(normalised(sys.argv[1:])), standalone_mode=False)
+        except KeyboardInterrupt:
+            status = 130
+        except Exception as error:
+            status = _exit_code(error)
+        sys.exit(heard.code(status) if isinstance(status, int) else 0)
 
 
 def _exit_code(error: Exception) -> int:

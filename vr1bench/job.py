@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from vr1bench.benchmark import Benchmark, fingerprint
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.families.answers import read_answer
+from vr1bench.families.several import merged
 from vr1bench.journal import Journal
 from vr1bench.metrics.qa import options
 from vr1bench.model import Model
+from vr1bench.ordering import Shard, largest_first, numbered, together
 from vr1bench.protocol import Protocol
 from vr1bench.readers import Dataset, text_of
 from vr1bench.readers.refer import PROBLEM_PREFIX
@@ -35,12 +36,10 @@ from vr1bench.types import (
     Kind,
     Pair,
     PixelBudget,
-    Points,
     Prediction,
     Request,
     Sample,
     Sampling,
-    Status,
 )
 
 ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", "max_tokens")
@@ -48,37 +47,6 @@ ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", 
 
 TEXTS = 1024
 """Questions that are remembered in the form that they are asked in."""
-
-WORST_FIRST = (
-    Status.MALFORMED, Status.REFUSED, Status.EMPTY, Status.TRUNCATED, Status.SALVAGED, Status.OK, Status.NONE,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of the shares of a job's samples: the `index`-th of `count`, counted from 1: each `count`-th picture.
-
-    Samples of one picture stay together, so that no two machines decode and encode it. A larger limit leaves the
-    samples of a smaller one with their shares.
-    """
-
-    index: int
-    count: int
-
-    @classmethod
-    def of(cls, text: str) -> Shard:
-        """Of `1/4`.
-
-        Raises:
-            Vr1benchError: It is not two whole numbers, the first of them from 1 to the second.
-        """
-        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise Vr1benchError(f"--shard {text}: expected i/n with i from 1 to n, such as 1/4 for the first of four")
-        return cls(int(match[1]), int(match[2]))
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
 
 
 @dataclass(frozen=True)
@@ -132,8 +100,7 @@ class Job:
     @property
     def pictures(self) -> Ints:
         """(samples,) Which picture each sample shows, numbered from 0 as they first come; of a shard, of the whole."""
-        _, first, which = np.unique(self.dataset.names[self._limited], return_index=True, return_inverse=True)
-        return np.argsort(np.argsort(first))[which]
+        return numbered(self.dataset.names[self._limited])
 
     @cached_property
     def _rows(self) -> Ints:
@@ -271,12 +238,18 @@ class Job:
             total += missing
             if missing:
                 rows.append(row)
-        return self._by_picture(np.array(rows, dtype=np.int64)), total
+        kept = np.array(rows, dtype=np.int64)
+        return together(kept, self.dataset.names[kept]), total
 
-    def _by_picture(self, rows: Ints) -> Ints:
-        """Rows with those of one picture together, pictures in the order of their first row."""
-        _, first, which = np.unique(self.dataset.names[rows], return_index=True, return_inverse=True)
-        return rows[np.argsort(first[which], kind="stable")]
+    def largest_first(self, rows: Ints, count: int) -> Ints:
+        """Rows whose last `count` go by the size at which their picture is fed; see `ordering.largest_first`."""
+        head, tail = np.split(rows, [max(0, len(rows) - count)])
+        return np.concatenate([head, largest_first(tail, self.dataset.names[tail], self._fed_areas(tail))])
+
+    def _fed_areas(self, rows: Ints) -> Ints:
+        """(rows,) Pixels of each picture as the model sees it; 0 where it cannot be fed."""
+        fed = (self._fed_size(int(w), int(h)) or (0, 0) for w, h in self.dataset.sizes[rows])
+        return np.array([w * h for w, h in fed], dtype=np.int64)
 
     def perfect(self, request: Request) -> str:
         """The answer that the family would write if it knew the gold; crowd boxes are not answered."""
@@ -393,42 +366,6 @@ def current(identity: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(ValidationError):
             filled[name] = kind.model_validate(identity.get(name)).model_dump(mode="json")
     return filled
-
-
-def merged(parts: Sequence[Prediction]) -> Prediction:
-    """One prediction from the answers to all of a sample's requests, in the order asked; the worst status stands.
-
-    "Nothing there" beside boxes elsewhere is good news: `ok` wins over `none`.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    statuses = {part.status for part in parts}
-    broken: Counter[str] = Counter()
-    for part in parts:
-        broken.update(part.broken)
-    return Prediction(
-        text="\n".join(part.text for part in parts),
-        detections=Detections(
-            np.concatenate([part.detections.boxes for part in parts]),
-            np.concatenate([part.detections.labels for part in parts]),
-            np.concatenate([part.detections.scores for part in parts]),
-        ),
-        duplicate=np.concatenate([part.duplicate for part in parts]),
-        unknown=np.concatenate([part.unknown for part in parts]),
-        status=next(status for status in WORST_FIRST if status in statuses),
-        broken=dict(broken),
-        written=[numbers for part in parts for numbers in part.written],
-        points=_merged_points([part.points for part in parts if part.points]),
-        fed=parts[0].fed,
-        parts=tuple(len(part.detections) for part in parts),
-    )
-
-
-def _merged_points(parts: Sequence[Points]) -> Points | None:
-    if not parts:
-        return None
-    columns = zip(*((part.xy, part.labels, part.unknown) for part in parts), strict=True)
-    return Points(*(np.concatenate(column) for column in columns))
 
 
 @lru_cache(maxsize=TEXTS)

@@ -6,14 +6,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from pydantic import ValidationError
 
-from vr1bench.errors import Vr1benchError
+from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.store import cannot_write, write_text
 from vr1bench.types import Record, Training
 
@@ -68,8 +69,11 @@ class Journal:
                     if training:
                         noted["training"] = training.model_dump()
                     write_text(folder / "run.json", json.dumps(noted, indent=1, sort_keys=True) + "\n")
+                for left in (*folder.glob(".run.json.*"), self._draft):  # of a process that was killed
+                    left.unlink(missing_ok=True)
                 self._repair()
-                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                with _writing(self.path):
+                    self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
                 self._size = os.fstat(self._file).st_size
         except BaseException:
             self.close()
@@ -93,7 +97,7 @@ class Journal:
         """Adds a record; a line is on its way to the disk when this returns.
 
         Raises:
-            Vr1benchError: The disk is full; what stood in the journal stays good.
+            IncompleteError: The disk is full; what stood in the journal stays good.
         """
         line = _line(record)
         try:
@@ -101,8 +105,9 @@ class Journal:
             while rest:  # a disk that is about to be full takes a part, and refuses the next
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
-            os.ftruncate(self._file, self._size)
-            raise cannot_write(self.path, error) from error
+            with suppress(OSError):  # what stays of the line is dropped on opening
+                os.ftruncate(self._file, self._size)
+            raise IncompleteError(str(cannot_write(self.path, error))) from error
         if record.failure is None:
             self._offsets[bytes.fromhex(record.key)] = self._size
         else:
@@ -115,19 +120,13 @@ class Journal:
         Raises:
             Vr1benchError: The disk is full.
         """
-        draft = self.path.with_suffix(".tmp")
-        try:
-            shutil.copyfile(self.path, draft)
-            with draft.open("ab") as new:
+        with _writing(self.path, self._draft):
+            shutil.copyfile(self.path, self._draft)
+            with self._draft.open("ab") as new:
                 new.writelines(map(_line, records))
                 new.flush()
                 os.fsync(new.fileno())
-            draft.replace(self.path)
-        except BaseException as error:
-            draft.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise cannot_write(self.path, error) from error
-            raise
+            self._draft.replace(self.path)
         os.close(self._file)
         self._file = -1
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND)
@@ -158,6 +157,11 @@ class Journal:
         if self._lock:
             self._lock.close()
 
+    @property
+    def _draft(self) -> Path:
+        """What takes the journal's place once it is whole."""
+        return self.path.with_suffix(".tmp")
+
     def _open_for_reading(self) -> None:
         try:
             self._file = os.open(self.path, os.O_RDONLY)
@@ -182,7 +186,7 @@ class Journal:
         offset, clean = 0, True
         for line in file:
             record = _record(line)
-            key = bytes.fromhex(record.key) if record and record.failure is None else None
+            key = bytes.fromhex(record.key) if record and record.completion else None
             if key is None or key in self._offsets:
                 clean = False
             else:
@@ -192,18 +196,35 @@ class Journal:
 
     def _rewrite(self) -> None:
         seen: set[bytes] = set()
-        draft = self.path.with_suffix(".tmp")
-        with self.path.open("rb") as old, draft.open("wb") as new:
-            for line in old:
-                record = _record(line)
-                if record is None or record.failure is not None or (key := bytes.fromhex(record.key)) in seen:
-                    continue
-                seen.add(key)
-                self._offsets[key] = new.tell()
-                new.write(line)
-            new.flush()
-            os.fsync(new.fileno())
-        draft.replace(self.path)
+        with _writing(self.path, self._draft):
+            with self.path.open("rb") as old, self._draft.open("wb") as new:
+                for line in old:
+                    record = _record(line)
+                    if record is None or not record.completion or (key := bytes.fromhex(record.key)) in seen:
+                        continue
+                    seen.add(key)
+                    self._offsets[key] = new.tell()
+                    new.write(line)
+                new.flush()
+                os.fsync(new.fileno())
+            self._draft.replace(self.path)
+
+
+@contextmanager
+def _writing(path: Path, draft: Path | None = None) -> Generator[None]:
+    """What the system refuses comes out as an error of ours; a draft goes where its writing ends early.
+
+    Raises:
+        Vr1benchError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if draft:
+            draft.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
 
 
 def _locked_for_writing(folder: Path) -> IO[str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from vr1bench.benchmark import benchmarks
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
-from vr1bench.job import Job, Shard, current
+from vr1bench.job import Job, current
 from vr1bench.journal import Journal, difference, read_run
+from vr1bench.ordering import Shard
 from vr1bench.rescoring import job_of, output_of
 from vr1bench.running import finished
 from vr1bench.store import Result

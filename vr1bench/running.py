@@ -7,8 +7,8 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,21 @@ from vr1bench.board import percent
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
-from vr1bench.job import Job, Shard, current
+from vr1bench.job import Job, current
 from vr1bench.journal import Journal
 from vr1bench.model import Model
+from vr1bench.ordering import Shard
 from vr1bench.provenance import commit, versions
 from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, check_written, score
 from vr1bench.store import Result, RunInfo, Usage, read_result, write_result
 from vr1bench.types import Completion, Failure, Ints, Pair, Record, Request
+from vr1bench.watchdog import TIMEOUT_S, Hang, Watchdog
 
 LOOKUP_ENGINES = ("oracle", "replay")
 """Engines that look answers up: they need neither weights nor images."""
+TAIL = 2
+"""Windows of requests at the end of a run that are asked by size, see `Job.largest_first`."""
 
 
 @dataclass
@@ -67,11 +71,13 @@ def run(
     gen_args: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     window: int = 128,
+    timeout: float = TIMEOUT_S,
     verify: bool = False,
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
     on_family: Callable[[str, str], None] | None = None,
     on_shard: Callable[[str], None] | None = None,
+    on_hang: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Scores a model on a suite or on benchmarks; the Python twin of `vr1bench run`.
 
@@ -93,11 +99,15 @@ def run(
         gen_args: Changes to decoding, such as `{"temperature": 0.7}`.
         overrides: Changes to protocol fields (`--set`).
         window: Requests in flight at most.
+        timeout: Seconds without any answer after which the engine is said to hang and is interrupted, its start not
+            counted; 0 waits for ever, and so does a run in another thread than the main one.
         verify: Score again with pycocotools and faster-coco-eval, and store the largest differences.
         progress: Draw a progress bar on stderr.
         on_result: Called with each Result as soon as its benchmark is complete.
         on_family: Called with the family's name and why it was chosen, before anything is asked.
         on_shard: Called with a sentence for each benchmark whose share is complete.
+        on_hang: Called, in another thread, with what to say where an engine that hangs cannot be interrupted, as it is
+            blocked in C; should end the process, as the command does. None goes on waiting.
 
     Returns:
         One Result a benchmark, in the suite's order; none for a shard, which alone is no number.
@@ -115,8 +125,8 @@ def run(
     if on_family and jobs:
         on_family(jobs[0].family.name, jobs[0].family_because)
     return execute(
-        jobs, engine_args=engine_args or {}, window=window, verify=verify, progress=progress, on_result=on_result,
-        on_shard=on_shard,
+        jobs, engine_args=engine_args or {}, window=window, timeout=timeout, verify=verify, progress=progress,
+        on_result=on_result, on_shard=on_shard, on_hang=on_hang,
     )  # fmt: skip
 
 
@@ -183,10 +193,12 @@ def execute(
     *,
     engine_args: Mapping[str, Any],
     window: int = 128,
+    timeout: float = TIMEOUT_S,
     verify: bool = False,
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
     on_shard: Callable[[str], None] | None = None,
+    on_hang: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Asks what is not answered yet, and scores every job that is complete; arguments as in `run`.
 
@@ -215,11 +227,15 @@ def execute(
     with ExitStack() as stack:
         doing = [_open(job, stack) for job in jobs]
         try:
-            _ask(doing, engine_args, window, progress, finish)
+            _ask(doing, engine_args, window, progress, finish, timeout, on_hang)
         except IncompleteError as error:
             error.results = [results[job.benchmark.name] for job in jobs if job.benchmark.name in results]
             raise
-    missing += [f"{one.job.benchmark.name}: {one.waiting} answers missing" for one in doing if one.waiting]
+    missing += [
+        f"{one.job.benchmark.name}: {one.waiting} answers missing: engine {one.job.engine!r} ended without giving them"
+        for one in doing
+        if one.waiting
+    ]
     ordered = [results[job.benchmark.name] for job in jobs if job.benchmark.name in results]
     if missing:
         raise IncompleteError("\n".join([*missing, "type the same command again to ask just these"]), ordered)
@@ -287,19 +303,49 @@ class _Asking:
     """All pending requests as one stream, so that the engine never drains between benchmarks."""
 
     doing: Sequence[_Open]
+    window: int
     in_flight: dict[int, tuple[_Open, Request]] = field(default_factory=dict[int, "tuple[_Open, Request]"])
 
     def requests(self) -> Iterator[Request]:
         """Made as the engine takes them; may be drawn by a thread of its own."""
+        *_, last = (one for one in self.doing if one.waiting)
         for one in self.doing:
             one.started = time.perf_counter()
-            for request in one.job.pending(one.journal, one.rows):
+            rows = one.rows
+            if one is last:  # the engine drains after it
+                rows = one.job.largest_first(rows, TAIL * self.window * len(rows) // one.waiting)
+            for request in one.job.pending(one.journal, rows):
                 self.in_flight[id(request)] = (one, request)  # holding the request keeps its id its own
                 yield request
 
     def perfect(self, request: Request) -> str:
         """The oracle's answer."""
         return self.in_flight[id(request)][0].job.perfect(request)
+
+    @property
+    def kept(self) -> str:
+        """What is safe, and how to go on, for an error message."""
+        count = sum(len(one.journal) for one in self.doing)
+        return f"{count} answers are kept: type the same command again to continue with the missing ones"
+
+    def check(self, request: Request, answer: object) -> None:
+        """Holds what an engine gave against what it was asked.
+
+        Raises:
+            IncompleteError: It is no answer, or not to a request that waits for one.
+        """
+        if id(request) in self.in_flight:
+            if isinstance(answer, Completion | Failure):
+                return
+            fault = f"gave {type(answer).__name__} for sample {request.sample_id}"
+        elif any(request.key in one.journal or request.key in one.journal.failures for one in self.doing):
+            fault = f"gave a second answer for sample {request.sample_id}"
+        else:
+            fault = f"gave an answer for sample {request.sample_id} to a request that it was not sent"
+        raise IncompleteError(
+            f"engine {self.doing[0].job.engine!r} {fault}; expected one Completion or Failure for each request: "
+            f"mend the engine, or choose another --engine and --output; {self.kept}"
+        )
 
     def take(self, request: Request, answer: Completion | Failure) -> _Open:
         """Journals an answer; gives the job that it belongs to."""
@@ -324,6 +370,8 @@ def _ask(
     window: int,
     progress: bool,
     finish: Callable[[_Open], None],
+    timeout: float,
+    on_hang: Callable[[str], None] | None,
 ) -> None:
     """Asks what is pending through one engine, and finishes each job with its last answer."""
     for one in doing:
@@ -332,7 +380,7 @@ def _ask(
     total = sum(one.waiting for one in doing)
     if not total:
         return
-    asking = _Asking(doing)
+    asking = _Asking(doing, window)
     first = doing[0].job
     options = EngineOptions(
         first.model,
@@ -343,10 +391,25 @@ def _ask(
         max(one.job.max_image_tokens for one in doing),
         perfect=asking.perfect,
     )
-    engine = ENGINES[first.engine](options)
+    stacks = next(one for one in doing if one.waiting).job.folder / "hang.txt"
+
+    def hung() -> str:
+        return (
+            f"engine {first.engine!r} gave no answer for {timeout:g} s (--timeout), and stood where {stacks} shows; "
+            f"{asking.kept}, with a longer --timeout if it is only slow"
+        )
+
+    watchdog = Watchdog(timeout, stacks, on_hang and (lambda: on_hang(hung())))
+    open_engine = ENGINES[first.engine]
+    with _one_error(asking):
+        engine = open_engine(options)
     try:
-        with tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar:
-            for request, answer in _answers(engine, asking, first.engine):
+        with (
+            watchdog,
+            _closing(engine),
+            tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar,
+        ):
+            for request, answer in _answers(engine, asking, watchdog):
                 one = asking.take(request, answer)
                 bar.set_description_str(one.job.benchmark.name, refresh=False)
                 bar.update()
@@ -354,22 +417,50 @@ def _ask(
                     one.seconds = time.perf_counter() - one.started
                     one.versions.update(engine.versions)
                     finish(one)
-    finally:
-        engine.close()
+    except Hang:
+        raise IncompleteError(hung()) from None
 
 
-def _answers(engine: Engine, asking: _Asking, name: str) -> Iterator[Answer]:
-    """The engine's answers; whatever it may raise becomes one error: what is kept is safe, and the next run goes on."""
+@contextmanager
+def _closing(engine: Engine) -> Generator[None]:
+    """Closes an engine at the end; a dead one that cannot even be closed hides neither the answers nor its error."""
     try:
-        yield from engine.generate(asking.requests())
+        yield
+    finally:
+        try:
+            engine.close()
+        except Exception as error:
+            tqdm.write(f"warning: engine {engine.name!r} did not close: {_in_words(error)}", file=sys.stderr)
+
+
+def _answers(engine: Engine, asking: _Asking, watchdog: Watchdog) -> Iterator[Answer]:
+    """The engine's answers, each held against what was asked."""
+    with _one_error(asking):
+        answers = engine.generate(asking.requests())
+        watchdog.wait()
+        for request, answer in answers:
+            watchdog.rest()
+            asking.check(request, answer)
+            yield request, answer
+            watchdog.wait()
+        watchdog.rest()
+
+
+@contextmanager
+def _one_error(asking: _Asking) -> Generator[None]:
+    """Whatever an engine may raise becomes one error: what is kept is safe, and the next run goes on."""
+    try:
+        yield
     except Vr1benchError:
         raise
-    except Exception as error:
-        kept = sum(len(one.journal) for one in asking.doing)
+    except (Exception, SystemExit) as error:  # some library that an engine stands on may end the process, with code 0
         raise IncompleteError(
-            f"engine {name!r} broke: {type(error).__name__}: {error}; {kept} answers are kept: "
-            "type the same command again to continue with the missing ones"
+            f"engine {asking.doing[0].job.engine!r} broke: {_in_words(error)}; {asking.kept}"
         ) from error
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _subject(name: str, engine: str, engine_args: Mapping[str, Any]) -> Model:

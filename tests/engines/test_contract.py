@@ -50,7 +50,7 @@ def test_engines_give_the_same_greedy_answers(
     by_vllm, by_hf = completions(vllm_engine, requests), completions(hf_engine, requests)
     for name, one in by_vllm.items():
         other = by_hf[name]
-        bare = {"tokens": None, "seconds": 0.0}
+        bare = {"tokens": None, "seconds": 0.0, "n_cached": 0, "image_reused": False}
         assert one.model_copy(update=bare) == other.model_copy(update=bare)
         assert one.tokens is not None
         assert other.tokens is not None
@@ -61,6 +61,27 @@ def test_engines_give_the_same_greedy_answers(
     # Not vacuous: the answers depend on the picture, and end both ways.
     assert len({one.text for one in by_vllm.values()}) > len(requests) / 2
     assert {one.finish for one in by_vllm.values()} == {"stop", "length"}
+
+
+def test_questions_about_one_picture_share_it(engine: Engine, photos: Photos) -> None:
+    pixels = PixelBudget(max_pixels=50 * 28 * 28)  # of this test alone: no other has encoded these
+    sizes = ((640, 480), (300, 200))
+    requests = [ask(photos[size], size, text=f"Locate every {n}", pixels=pixels) for size in sizes for n in range(6)]
+    found = completions(engine, requests)
+    assert sum(one.image_reused for one in found.values()) == len(requests) - len(sizes)
+    # In the order in which they come, and no memory of them afterwards: another run decodes them again.
+    again = completions(engine, requests[:6])
+    assert sum(one.image_reused for one in again.values()) == 5
+    assert {name: one.text for name, one in again.items()} == {name: found[name].text for name in again}
+    assert all(
+        one.n_prompt > FAMILIES["qwen2.5-vl"].image_tokens(one.fed_width, one.fed_height) for one in found.values()
+    )
+
+
+def test_without_a_picture_none_is_reused(engine: Engine) -> None:
+    found = completions(engine, [ask(None, (0, 0), text=f"circle {n}") for n in range(3)])
+    assert not any(one.image_reused for one in found.values())
+    assert all(one.n_prompt > 0 for one in found.values())
 
 
 def test_a_repetition_penalty_is_the_requests_and_never_the_checkpoints(engine: Engine, photos: Photos) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from engines.quantised import write_int8
 from engines.tiny import SIZES, ask
 
 from vr1bench.engines import ENGINES, Engine, EngineOptions
+from vr1bench.engines.vllm_start import engine_args
 from vr1bench.errors import Vr1benchError
-from vr1bench.types import Completion, Request
+from vr1bench.types import Completion, PixelBudget, Request
 
 pytest.importorskip("vllm", reason="needs vLLM: uv sync --inexact --extra cpu, or --extra vllm with a GPU")
 
@@ -30,6 +32,7 @@ Photos = dict[tuple[int, int], Path]
         ({"qqqq": 1}, "qqqq: vLLM has no such option; vLLM's EngineArgs lists them"),
         ({"model": "other/model"}, "model: cannot be set here: --model chooses the model"),
         ({"mm_processor_cache_gb": 4}, "mm_processor_cache_gb: cannot be set here"),
+        ({"data_parallel_size": 2}, "data_parallel_size=2: .*--engine ray --engine-args replicas=2, or .*--shard 1/2"),
         ({"mm_processor_kwargs": {"max_pixels": 100}}, "the pixel budget is the protocol's"),
         ({"max_model_len": 10**7}, r"vLLM does not start.*10000000"),
         ({"dtype": "float31"}, "vLLM does not start.*float31"),
@@ -38,6 +41,28 @@ Photos = dict[tuple[int, int], Path]
 def test_options_that_cannot_be(options: Options, args: dict[str, object], message: str) -> None:
     with pytest.raises(Vr1benchError, match=message):
         ENGINES["vllm"](options(**args))
+
+
+def test_a_pipeline_on_a_cpu_is_refused_and_elsewhere_passed_on(options: Options) -> None:
+    split = options(pipeline_parallel_size=2)
+    assert engine_args(split, on_cpu=False)["pipeline_parallel_size"] == 2
+    with pytest.raises(Vr1benchError, match=r"pipeline_parallel_size=2: .* next: tensor_parallel_size"):
+        engine_args(split, on_cpu=True)
+
+
+def test_a_quantised_checkpoint_is_computed_as_it_says(options: Options, tmp_path: Path) -> None:
+    plain = options()
+    int8 = write_int8(Path(plain.model.location), tmp_path / "int8")
+    assert engine_args(plain, on_cpu=True)["dtype"] == "float32"
+    quantised = EngineOptions(type(plain.model)("int8", str(int8), "0" * 40), plain.family)
+    assert engine_args(quantised, on_cpu=True)["dtype"] == "auto"
+    assert engine_args(options(quantization="fp8"), on_cpu=True)["dtype"] == "auto"
+
+
+def test_several_workers_are_processes(options: Options) -> None:
+    assert engine_args(options(), on_cpu=True)["distributed_executor_backend"] == "uni"
+    assert engine_args(options(tensor_parallel_size=2), on_cpu=True)["distributed_executor_backend"] == "mp"
+    assert "distributed_executor_backend" not in engine_args(options(tensor_parallel_size=2), on_cpu=False)
 
 
 def test_a_checkpoint_without_weights_is_an_error(options: Options, tmp_path: Path) -> None:
@@ -68,6 +93,34 @@ def test_requests_in_flight_stay_at_the_window_until_the_tail(vllm_engine: Engin
     in_flight = [flying for at, flying in seen if at > 24]
     assert max(in_flight) == 8 + 16
     assert min(in_flight) > 8
+
+
+def test_a_picture_is_encoded_once_and_its_prompts_share_what_was_computed(vllm_engine: Engine, photos: Photos) -> None:
+    encoded = 0
+
+    def count(_module: object, _args: object, _output: object) -> None:
+        nonlocal encoded
+        encoded += 1
+
+    visual = vllm_engine._started.engine.model_executor.driver_worker.get_model().visual  # type: ignore[attr-defined]
+    hook = visual.register_forward_hook(count)
+    try:
+        # More pictures than the window: each leaves the engine before the last comes.
+        sizes, budget = ((640, 480), (333, 257), (300, 200)), PixelBudget(min_pixels=200 * 784, max_pixels=220 * 784)
+        requests = [
+            ask(photos[size], size, text=f"Locate every {colour} circle", pixels=budget, max_tokens=4)
+            for size in sizes
+            for colour in "abcdefghijklmnop"
+        ]
+        found = [answer for _, answer in vllm_engine.generate(requests) if isinstance(answer, Completion)]
+    finally:
+        hook.remove()
+    assert len(found) == len(requests)
+    assert encoded == len(sizes)
+    # All but the last block or two of a prompt, by all but the first of each picture.
+    cached = [answer.n_cached for answer in found if answer.n_cached]
+    assert len(cached) == len(requests) - len(sizes)
+    assert min(n.n_cached / n.n_prompt for n in found if n.n_cached) > 0.8
 
 
 def test_one_seed_draws_one_answer(vllm_engine: Engine, photos: Photos) -> None:

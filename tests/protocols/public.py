@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import vr1bench
-from vr1bench.job import Job, merged
+from vr1bench.families.several import merged
+from vr1bench.job import Job
 from vr1bench.metrics.columns import columns
 from vr1bench.metrics.nms_ap import suppressed
 from vr1bench.protocol import Protocol, protocol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -24,10 +25,13 @@ from vr1bench.commands.options import (
     Seed,
     Split,
     Suite,
+    Timeout,
     Window,
 )
 from vr1bench.commands.printing import say
 from vr1bench.errors import IncompleteError, Vr1benchError
+from vr1bench.interrupts import leave
+from vr1bench.watchdog import TIMEOUT_S
 
 if TYPE_CHECKING:
     from vr1bench.store import Result
@@ -53,6 +57,7 @@ def run(
     gen_args: GenArgs = None,
     changes: Changes = None,
     window: Window = 128,
+    timeout: Timeout = TIMEOUT_S,
     verify: Annotated[
         bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
     ] = False,
@@ -94,13 +99,16 @@ def run(
             gen_args=pairs(gen_args, "--gen-args"),
             overrides=pairs(changes, "--set"),
             window=window,
+            timeout=timeout,
+            on_hang=lambda message: leave(f"\nerror: {message}", IncompleteError.exit_code),
             verify=verify,
             progress=not quiet,
             on_family=lambda name, because: typer.echo(f"note: family {name}: {because}", err=True),
             on_shard=say,
         )
     except IncompleteError as error:
-        _report(error.results, output)
+        with suppress(Vr1benchError):  # where the disk is full, what ended the run is to be said
+            _report(error.results, output)
         raise
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; what was answered is kept: type the same command again to continue", err=True)
@@ -136,10 +144,10 @@ def _report(results: Sequence[Result], output: Path) -> None:
 
     if not results:
         return
-    path = write_leaderboard(output)
     say(run_table(results))
     for line in notes(results):
         typer.echo(line, err=True)
+    path = write_leaderboard(output)
     typer.echo(f"\nresults in {output}/, records in {output}/runs/, leaderboard {path}", err=True)
 
 

@@ -24,6 +24,10 @@ Split = Annotated[Optional[str], typer.Option(help="Split of every benchmark [de
 Limit = Annotated[Optional[int], typer.Option(help="First samples only.")]
 GenArgs = Annotated[Optional[list[str]], typer.Option(help="k=v[,k=v]: decoding, such as temperature=0.7.")]
 Window = Annotated[int, typer.Option(help="Requests in flight at most.", min=1)]
+Timeout = Annotated[
+    float,
+    typer.Option(help="Seconds without any answer after which the engine is said to hang; 0: wait for ever.", min=0),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Protocol = Annotated[str, typer.Option(help="How the number is made; see `vr1bench list protocols`.")]
 Seed = Annotated[int, typer.Option(help="Seed of decoding, where it samples.")]

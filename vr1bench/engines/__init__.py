@@ -67,6 +67,7 @@ ENGINES = Registry[Open](
         "vllm": "vr1bench.engines.vllm:open_engine",
         "hf": "vr1bench.engines.hf:open_engine",
         "openai": "vr1bench.engines.openai:open_engine",
+        "ray": "vr1bench.engines.ray:open_engine",
         "oracle": "vr1bench.engines.replay:open_oracle",
         "replay": "vr1bench.engines.replay:open_replay",
     },

@@ -72,6 +72,12 @@ class Ahead(Generic[Ready]):
             return None
         return self._slots.popleft().result()
 
+    def put_back(self, ready: Ready) -> None:
+        """Gives back what was taken last: the next `take` takes it again."""
+        slot: Future[Ready] = Future()
+        slot.set_result(ready)
+        self._slots.appendleft(slot)
+
     def close(self) -> None:
         """Ends the threads, each after the image in hand; may be called twice."""
         self._stop.set()

@@ -15,6 +15,7 @@ from vr1bench.engines import Answer, EngineOptions
 from vr1bench.engines.ahead import Ahead
 from vr1bench.engines.hf_batch import Row, generate, render
 from vr1bench.engines.hf_start import LoadedModel, start
+from vr1bench.engines.pictures import Pictures
 from vr1bench.engines.prompts import tokens_of, too_long, with_images, wrong_frame
 from vr1bench.errors import Vr1benchError
 from vr1bench.images import ImageError, load
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """A request with its images; `failure` where they cannot be used."""
+    """A request with its images, `reused` where earlier requests had them; `failure` where they cannot be used."""
 
     request: Request
     taken: float
     images: tuple[Image.Image, ...] = ()
     fed: tuple[int, int] = (0, 0)
+    reused: bool = False
     failure: Failure | None = None
 
     @property
@@ -51,6 +53,7 @@ class HfEngine:
         self.versions: Mapping[str, str] = loaded.versions
         self._family = options.family
         self._loaded: LoadedModel | None = loaded
+        self._pictures = Pictures(load)
         self._batch_size = loaded.batch_size
         # The next batch is decoded while this one is generated.
         self._depth = max(1, min(self._batch_size, options.window - self._batch_size))
@@ -65,20 +68,23 @@ class HfEngine:
         if loaded is None:
             raise Vr1benchError("this transformers engine is closed; open another")
         batch: list[_Decoded] = []
-        with Ahead(requests, self._decode, self._depth) as ahead:
-            while (ready := ahead.take(wait=True)) is not None:
-                if ready.failure is not None:
-                    yield ready.request, ready.failure
-                    continue
-                if batch and batch[0].kind != ready.kind:
+        try:
+            with Ahead(requests, self._decode, self._depth) as ahead:
+                while (ready := ahead.take(wait=True)) is not None:
+                    if ready.failure is not None:
+                        yield ready.request, ready.failure
+                        continue
+                    if batch and batch[0].kind != ready.kind:
+                        yield from self._answers(loaded, batch)
+                        batch = []
+                    batch.append(ready)
+                    if len(batch) == self._batch_size:
+                        yield from self._answers(loaded, batch)
+                        batch = []
+                if batch:
                     yield from self._answers(loaded, batch)
-                    batch = []
-                batch.append(ready)
-                if len(batch) == self._batch_size:
-                    yield from self._answers(loaded, batch)
-                    batch = []
-            if batch:
-                yield from self._answers(loaded, batch)
+        finally:
+            self._pictures.clear()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -95,13 +101,14 @@ class HfEngine:
         """Reads a request's images; runs in a background thread."""
         taken = time.perf_counter()
         try:
-            images = tuple(load(path, (request.width, request.height)) for path in request.images)
+            found = [self._pictures(path, (request.width, request.height)) for path in request.images]
+            images = tuple(image for image, _ in found)
             fed = self._family.fed_size(request.width, request.height, request.pixels) if images else (0, 0)
         except ImageError as error:
             return _Decoded(request, taken, failure=Failure(error=str(error), kind="image"))
         except ValueError as error:
             return _Decoded(request, taken, failure=Failure(error=f"the request cannot be rendered: {error}"))
-        return _Decoded(request, taken, images, fed)
+        return _Decoded(request, taken, images, fed, bool(found) and all(known for _, known in found))
 
     def _answers(self, loaded: LoadedModel, batch: Sequence[_Decoded]) -> Iterator[Answer]:
         """Answers of a batch; what cannot be rendered, or does not fit, is a Failure, and the others go on."""
@@ -129,8 +136,10 @@ class HfEngine:
             if left:
                 yield from self._answers(loaded, left)
             return
-        for one, answer in zip(batch, generate(loaded, inputs, batch[0].request.sampling), strict=True):
-            yield one.request, _completion(loaded, one, answer)
+        prompts = inputs["attention_mask"].sum(dim=1).tolist()
+        rows = generate(loaded, inputs, batch[0].request.sampling)
+        for one, answer, n_prompt in zip(batch, rows, prompts, strict=True):
+            yield one.request, _completion(loaded, one, answer, n_prompt)
 
     def _refusal(self, loaded: LoadedModel, one: _Decoded, inputs: BatchFeature, row: int) -> Failure | None:
         length = int(inputs["attention_mask"][row].sum())
@@ -157,7 +166,7 @@ def open_engine(options: EngineOptions) -> HfEngine:
     return HfEngine(options)
 
 
-def _completion(loaded: LoadedModel, one: _Decoded, row: Row) -> Completion:
+def _completion(loaded: LoadedModel, one: _Decoded, row: Row, n_prompt: int) -> Completion:
     tokenizer = loaded.processor.tokenizer
     text_ids = row.ids[:-1] if row.stopped else row.ids
     text = tokenizer.decode(text_ids, skip_special_tokens=False)
@@ -169,6 +178,8 @@ def _completion(loaded: LoadedModel, one: _Decoded, row: Row) -> Completion:
         finish="stop" if row.stopped else "length",
         tokens=tokens,
         n_tokens=len(row.ids),
+        n_prompt=n_prompt,
+        image_reused=one.reused,
         fed_width=one.fed[0],
         fed_height=one.fed[1],
         seconds=time.perf_counter() - one.taken,

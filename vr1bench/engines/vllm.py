@@ -18,6 +18,7 @@ from vr1bench.engines.ahead import Ahead
 from vr1bench.engines.prompts import tokens_of
 from vr1bench.engines.vllm_render import Rendered, Rendering
 from vr1bench.engines.vllm_start import StartedEngine, start
+from vr1bench.engines.vllm_turns import PictureTurns
 from vr1bench.errors import Vr1benchError
 from vr1bench.types import Completion, Failure, Request, Sampling
 
@@ -54,20 +55,22 @@ class VllmEngine:
         """
         if self._started is None:
             raise Vr1benchError("this vLLM engine is closed; open another")
-        engine = self._started.engine
+        engine, render = self._started.engine, self._render
         flying: dict[str, Rendered] = {}
-        with Ahead(requests, self._render, self._window + DEPTH) as ahead:
-            try:
+        turns = PictureTurns(engine)
+        try:
+            with Ahead(requests, render, self._window + DEPTH) as ahead:
                 while True:
-                    yield from self._admit(self._started, ahead, flying)
+                    yield from self._admit(self._started, ahead, turns, flying)
                     if not flying and ahead.exhausted:
                         return
                     for output in engine.step():
                         if output.finished:
                             yield _answer(engine, flying.pop(output.request_id), cast("RequestOutput", output))
-            finally:
-                if flying:
-                    engine.abort_request(list(flying))
+        finally:
+            if flying:
+                engine.abort_request(list(flying))
+            render.clear()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -76,7 +79,9 @@ class VllmEngine:
             del self._render
             started.stop()
 
-    def _admit(self, started: StartedEngine, ahead: Ahead[Rendered], flying: dict[str, Rendered]) -> Iterator[Answer]:
+    def _admit(
+        self, started: StartedEngine, ahead: Ahead[Rendered], turns: PictureTurns, flying: dict[str, Rendered]
+    ) -> Iterator[Answer]:
         """Moves rendered requests into the engine up to the window; waits while it is less than half full.
 
         Where rendering is what takes the time (large photos, a small model), steps of a nearly empty batch would take
@@ -91,13 +96,17 @@ class VllmEngine:
             if ready.prompt is None:
                 yield ready.request, ready.failure or Failure(error="the request was not rendered")
                 continue
+            if not turns.may_enter(ready):
+                ahead.put_back(ready)
+                return
             self._count += 1
             name = str(self._count)
             try:
-                started.engine.add_request(name, ready.prompt, self._sampling_params(ready.request.sampling))
+                added = started.engine.add_request(name, ready.prompt, self._sampling_params(ready.request.sampling))
             except started.refusals as error:
                 yield ready.request, Failure(error=f"vLLM refuses the request: {error}")
                 continue
+            turns.entered(ready, added)
             flying[name] = ready
 
     def _sampling_params(self, sampling: Sampling) -> SamplingParams:
@@ -156,6 +165,9 @@ def _answer(engine: LLMEngine, done: Rendered, output: RequestOutput) -> Answer:
         finish=cast("Literal['stop', 'length']", answer.finish_reason),
         tokens=tokens,
         n_tokens=len(ids),
+        n_prompt=len(output.prompt_token_ids or ()),
+        n_cached=output.num_cached_tokens or 0,
+        image_reused=done.reused,
         fed_width=done.fed[0],
         fed_height=done.fed[1],
         seconds=time.perf_counter() - done.taken,

@@ -7,7 +7,9 @@ import contextlib
 import dataclasses
 import difflib
 import gc
+import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vr1bench.engines import EngineOptions, adapters, hf_start
+from vr1bench.engines import EngineOptions, adapters, hf_start, vllm_memory
 from vr1bench.engines.weights import are_small
 from vr1bench.errors import Vr1benchError
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 KV_CACHE_BYTES = 2**30
 """Key-value cache of a small model on a CPU; a larger model gets four times as much."""
-DEFAULT_BATCHED_TOKENS = 2048
-"""vLLM's smallest default of `max_num_batched_tokens` (`SchedulerConfig`), up to which an image always fits."""
 _INSTALL = "install it: uv sync --inexact --extra vllm (NVIDIA GPU) or --extra cpu (any machine)"
 _FIXED = {
     "model": "--model chooses the model",
@@ -37,6 +37,11 @@ _FIXED = {
     "mm_processor_cache_gb": "images are rendered ahead and out of order, which that cache does not survive",
     "disable_log_stats": "nothing reads the statistics",
 }
+_DATA_PARALLEL = (
+    "one engine in one process cannot run several replicas; next: --engine ray --engine-args replicas={n}, or "
+    "`vr1bench run --shard 1/{n}` to --shard {n}/{n} on as many machines and `vr1bench merge`, or a server with "
+    "`--data-parallel-size {n}` and --engine openai"
+)
 _PIXELS = {"min_pixels", "max_pixels", "size"}
 
 
@@ -116,21 +121,26 @@ def start(options: EngineOptions) -> StartedEngine:
             from vllm.engine.arg_utils import EngineArgs
             from vllm.exceptions import VLLMClientError
             from vllm.platforms import current_platform
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.llm_engine import LLMEngine
         except ImportError as error:
             raise Vr1benchError(f"engine vllm cannot be imported ({error}); {_INSTALL}") from error
         on_cpu = current_platform.is_cpu()
         args = engine_args(options, on_cpu)
+        workers = _workers(args)
+        if on_cpu and workers > 1:
+            _leave_threads_unbound(workers)
         set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
         folder = _merged(options, on_cpu) if options.model.base else None
         if folder:
             args |= {"model": folder.name, "revision": None}
         try:
-            engine = LLMEngine.from_engine_args(EngineArgs(**args))
+            # As vLLM's offline `LLM`, whose batches are larger than those of a bare engine.
+            engine = LLMEngine.from_engine_args(EngineArgs(**args), UsageContext.LLM_CLASS)
         except Exception as error:  # vLLM raises many kinds, from pydantic's to CUDA's; `_explained` reads the text
             if folder:
                 folder.cleanup()
-            raise _explained(error, options, on_cpu) from error
+            raise _explained(error, options.model.name, args) from error
         finally:
             sys.excepthook = excepthook  # torch.distributed's marks every traceback with a rank
     return StartedEngine(engine, (ValueError, VLLMClientError), set_num_threads, folder)
@@ -143,10 +153,17 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
         Vr1benchError: An option is not one of vLLM's, or must stay as it is.
     """
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
 
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     for name, value in options.args.items():
         _check_option(name, value, known)
+    if on_cpu and options.args.get("pipeline_parallel_size", 1) != 1:
+        # Its workers skip the first run for which they would allocate what they pass on, and fail an assertion later.
+        raise Vr1benchError(
+            f"--engine-args pipeline_parallel_size={options.args['pipeline_parallel_size']}: vLLM 0.31 cannot do this "
+            "on a CPU; next: tensor_parallel_size, which it can"
+        )
     weights = adapters.weights_of(options.model)
     defaults: dict[str, Any] = {
         "model": weights.location,
@@ -157,20 +174,43 @@ def engine_args(options: EngineOptions, on_cpu: bool) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    if options.max_image_tokens > DEFAULT_BATCHED_TOKENS:
+    batches, _ = EngineArgs.get_batch_defaults(world_size=1)
+    if options.max_image_tokens > batches[UsageContext.LLM_CLASS]:
         # vLLM sizes its encoder cache by the checkpoint's own pixel budget; the protocol's may be larger.
         defaults["max_num_batched_tokens"] = options.max_image_tokens
     if on_cpu:
         small = are_small(weights.location)
+        # vLLM's CPU kernels for int8 take bfloat16 and float16 only.
+        quantised = "quantization" in options.args or _is_quantised(weights.location)
         defaults |= {
-            "dtype": "float32" if small else "auto",
+            "dtype": "float32" if small and not quantised else "auto",
             "enforce_eager": True,
             "block_size": 32,  # of vLLM's 128 tokens a small picture's prompt fills none, and none can be shared
-            "distributed_executor_backend": "uni",
+            "distributed_executor_backend": "uni" if _workers(options.args) == 1 else "mp",
             # VLLM_CPU_KVCACHE_SPACE (in GiB), where the user has set it, overrides this inside vLLM.
             "kv_cache_memory_bytes": KV_CACHE_BYTES if small else 4 * KV_CACHE_BYTES,
         }
     return defaults | dict(options.args)
+
+
+def _is_quantised(location: str) -> bool:
+    """Whether a checkpoint folder's config says so; a hub id is not asked."""
+    config = Path(location) / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_text("utf-8"))
+
+
+def _workers(args: Mapping[str, Any]) -> int:
+    """Processes that share the model, one where there is just this one."""
+    sizes = (args.get("tensor_parallel_size", 1), args.get("pipeline_parallel_size", 1))
+    return math.prod(size for size in sizes if isinstance(size, int))  # what is none, vLLM refuses
+
+
+def _leave_threads_unbound(workers: int) -> None:
+    """vLLM binds each worker's threads to a memory node of its own, and refuses where there are fewer nodes."""
+    from vllm.utils.cpu_resource_utils import get_visible_memory_node
+
+    if len(get_visible_memory_node()) < workers:
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
 def _merged(options: EngineOptions, on_cpu: bool) -> TemporaryDirectory[str]:
@@ -206,6 +246,8 @@ def _check_option(name: str, value: object, known: set[str]) -> None:
         raise Vr1benchError(f"--engine-args {name}: vLLM has no such option; {hint}")
     if name in _FIXED:
         raise Vr1benchError(f"--engine-args {name}: cannot be set here: {_FIXED[name]}; leave it out")
+    if name == "data_parallel_size" and value != 1:
+        raise Vr1benchError(f"--engine-args data_parallel_size={value}: {_DATA_PARALLEL.format(n=value)}")
     if name == "mm_processor_kwargs" and isinstance(value, Mapping) and _PIXELS & set(value):
         raise Vr1benchError(
             "--engine-args mm_processor_kwargs: the pixel budget is the protocol's, so that boxes are read in the "
@@ -213,20 +255,15 @@ def _check_option(name: str, value: object, known: set[str]) -> None:
         )
 
 
-def _explained(error: Exception, options: EngineOptions, on_cpu: bool) -> Vr1benchError:
+def _explained(error: Exception, name: str, args: Mapping[str, Any]) -> Vr1benchError:
     text = _one_line(error)
-    words = text.lower()
-    if any(sign in words for sign in ("out of memory", "memory utilization", "kv cache", "no available memory")):
-        step = (
-            "give the cache more room (VLLM_CPU_KVCACHE_SPACE=<GiB> in the environment) or lower it where the machine "
-            "has not that much, and lower max_model_len"
-            if on_cpu
-            else "lower gpu_memory_utilization, max_model_len or max_num_seqs, or raise tensor_parallel_size"
-        )
-        return Vr1benchError(f"vLLM has not the memory for {options.model.name} ({text}); next: --engine-args {step}")
-    return Vr1benchError(
-        f"vLLM does not start with {options.model.name} ({text}); its log says more: set VLLM_LOGGING_LEVEL=INFO"
-    )
+    step = vllm_memory.advice(text, args)
+    if step is not None:
+        return Vr1benchError(f"vLLM has not the memory for {name}; {step}. It says: {text}")
+    if "initialization failed" in text:  # of a child process: what was wrong, it has printed itself
+        step = "lower --engine-args gpu_memory_utilization or max_model_len where it speaks of memory"
+        return Vr1benchError(f"vLLM does not start with {name} ({text}); the cause stands above: {step}")
+    return Vr1benchError(f"vLLM does not start with {name} ({text}); its log says more: set VLLM_LOGGING_LEVEL=INFO")
 
 
 def _one_line(error: Exception) -> str:

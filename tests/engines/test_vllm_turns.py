@@ -1,0 +1,38 @@
+"""Which pictures may enter the engine while others are being encoded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from engines.tiny import ask
+
+from vr1bench.engines.vllm_render import Rendered
+from vr1bench.engines.vllm_turns import PictureTurns
+
+
+def shown(tokens: int, *pictures: str) -> Rendered:
+    return Rendered(ask(None, (0, 0)), 0.0, pictures=pictures, image_tokens=tokens)
+
+
+def test_a_new_picture_waits_for_room_and_the_questions_about_one_inside_do_not() -> None:
+    states: dict[str, Any] = {}
+    room = SimpleNamespace(mm_encoder_cache_size=100)
+    engine: Any = SimpleNamespace(output_processor=SimpleNamespace(request_states=states), input_processor=room)
+    turns = PictureTurns(engine)
+
+    def enter(name: str, ready: Rendered) -> None:
+        assert turns.may_enter(ready)
+        states[name] = SimpleNamespace(is_prefilling=True)
+        turns.entered(ready, name)
+
+    enter("1", shown(60, "a"))
+    enter("2", shown(60, "a"))  # of the same picture
+    enter("3", shown(40, "b"))  # fills the rest
+    enter("4", shown(0))  # no picture
+    assert not turns.may_enter(shown(1, "c"))
+    states["3"].is_prefilling = False  # has answered a token
+    assert turns.may_enter(shown(40, "c"))
+    assert not turns.may_enter(shown(41, "c"))
+    del states["1"]  # was aborted
+    assert turns.may_enter(shown(1000, "d"))  # the engine's to refuse

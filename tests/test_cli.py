@@ -20,6 +20,23 @@ def small(coco_folder):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--base-url", "http://h/v1"), "--base-url is of --engine openai, got --engine oracle; leave one of them out"),
+        (("--address", "auto"), "--address is of --engine ray, got --engine oracle"),
+        (("--replicas", "2"), "--replicas is of --engine ray, got --engine oracle"),
+        (("--engine", "openai", "--base-url", "h:8000"), "engine openai needs the address of an endpoint"),
+        (("--engine", "ray", "--replicas", "2", "--engine-args", "engine=oracle"), "engine=oracle: holds no model"),
+    ],
+)
+def test_an_option_of_one_engine_goes_to_it_and_to_no_other(small, coco_folder, words, told):
+    (coco_folder / "a 7.png").touch()  # that pictures are there at all is looked at before the engine's options
+    done = typed("run", *small, *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
 def test_run_prints_a_table_and_says_where(small, coco_folder):
     done = started("run", *small)
     assert done.returncode == 0, done.stderr

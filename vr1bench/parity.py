@@ -14,6 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vr1bench.benchmark import Benchmark
+from vr1bench.defaults import WINDOW
 from vr1bench.errors import IncompleteError, NotComparableError, Vr1benchError
 from vr1bench.families import Family
 from vr1bench.job import Job, current
@@ -109,7 +110,7 @@ def agreement(
     engine_args: Mapping[str, Any] | None = None,
     gen_args: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    window: int = 128,
+    window: int = WINDOW,
     progress: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> list[Agreement]:

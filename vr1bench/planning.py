@@ -20,6 +20,7 @@ from vr1bench import model as weights
 from vr1bench import protocol as rules
 from vr1bench.benchmark import Benchmark, chosen
 from vr1bench.costs import Cost, Estimate, Memory, Missing
+from vr1bench.defaults import WINDOW
 from vr1bench.engines import ENGINES, Engine, EngineOptions
 from vr1bench.errors import Vr1benchError
 from vr1bench.footprint import cache_bytes_a_token, weight_bytes
@@ -53,7 +54,7 @@ def estimate(
     engine_args: Mapping[str, Any] | None = None,
     gen_args: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    window: int = 128,
+    window: int = WINDOW,
     progress: bool = False,
 ) -> Estimate:
     """Counts what `vr1bench run` would ask, and measures a few requests; the twin of `vr1bench plan`.

@@ -19,6 +19,7 @@ from vr1bench import engines, families, model
 from vr1bench import protocol as protocols
 from vr1bench.benchmark import chosen
 from vr1bench.board import percent
+from vr1bench.defaults import TIMEOUT_S, WINDOW
 from vr1bench.engines import ENGINES, Answer, Engine, EngineOptions
 from vr1bench.engines.replay import answers_file
 from vr1bench.errors import IncompleteError, Vr1benchError
@@ -31,7 +32,7 @@ from vr1bench.readers import Dataset
 from vr1bench.score import check_verifiable, check_written, score
 from vr1bench.store import Result, RunInfo, Usage, read_result, write_result
 from vr1bench.types import Completion, Failure, Ints, Pair, Record, Request
-from vr1bench.watchdog import TIMEOUT_S, Hang, Watchdog
+from vr1bench.watchdog import Hang, Watchdog
 
 LOOKUP_ENGINES = ("oracle", "replay")
 """Engines that look answers up: they need neither weights nor images."""
@@ -70,7 +71,7 @@ def run(
     engine_args: Mapping[str, Any] | None = None,
     gen_args: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    window: int = 128,
+    window: int = WINDOW,
     timeout: float = TIMEOUT_S,
     verify: bool = False,
     progress: bool = False,
@@ -192,7 +193,7 @@ def execute(
     jobs: Sequence[Job],
     *,
     engine_args: Mapping[str, Any],
-    window: int = 128,
+    window: int = WINDOW,
     timeout: float = TIMEOUT_S,
     verify: bool = False,
     progress: bool = False,

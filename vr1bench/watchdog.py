@@ -14,9 +14,6 @@ from typing import Self
 
 from vr1bench.errors import Vr1benchError
 
-TIMEOUT_S = 3600.0
-"""The default: the slowest that was thought of, a batch of 8 answers of 2048 tokens by a large model on a CPU at one
-token a second, takes little more than half of it; and a night in which an engine hangs loses no more than an hour."""
 GRACE_S = 10.0
 """What an interrupted engine may take to close; a shorter timeout gives it no longer."""
 LONGEST_LOOK_S = 1.0

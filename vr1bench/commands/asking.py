@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -29,25 +29,28 @@ from vr1bench.commands.options import (
     Window,
 )
 from vr1bench.commands.printing import say
+from vr1bench.defaults import TIMEOUT_S, WINDOW
 from vr1bench.errors import IncompleteError, Vr1benchError
 from vr1bench.interrupts import leave
-from vr1bench.watchdog import TIMEOUT_S
 
 if TYPE_CHECKING:
     from vr1bench.store import Result
+
+OF_ENGINE = {"base_url": "openai", "address": "ray", "replicas": "ray"}
+"""Options that only one engine takes; `--engine-args` of the same name is the same."""
 
 
 def run(
     model: Model = "",
     suite: Suite = None,
     benchmark: Benchmarks = None,
-    engine: Annotated[str, typer.Option(help="auto, vllm, hf, openai, oracle or replay.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, vllm, hf, openai, ray, oracle or replay.")] = "auto",
     family: FamilyName = "auto",
     protocol: Protocol = "standard",
     split: Split = None,
     limit: Limit = None,
     shard: Annotated[
-        Optional[str], typer.Option(help="i/n: ask only the i-th of n equal shares; see `vr1bench merge`.")
+        Optional[str], typer.Option(help="i/n: ask only every n-th picture, from the i-th; see `vr1bench merge`.")
     ] = None,
     scores: Scores = None,
     data_dir: DataDir = None,
@@ -56,7 +59,7 @@ def run(
     engine_args: EngineArgs = None,
     gen_args: GenArgs = None,
     changes: Changes = None,
-    window: Window = 128,
+    window: Window = WINDOW,
     timeout: Timeout = TIMEOUT_S,
     verify: Annotated[
         bool, typer.Option("--verify", help="Score again with pycocotools and faster-coco-eval.")
@@ -64,6 +67,11 @@ def run(
     batch_size: Annotated[
         Optional[str], typer.Option(help="Taken by --engine hf; vLLM batches on its own and ignores it.")
     ] = None,
+    base_url: Annotated[
+        Optional[list[str]], typer.Option(help="Of --engine openai: http://HOST:8000/v1; repeated for replicas.")
+    ] = None,
+    address: Annotated[Optional[str], typer.Option(help="Of --engine ray: auto, or HOST:6379 of a cluster.")] = None,
+    replicas: Annotated[Optional[int], typer.Option(help="Of --engine ray: copies of the model.", min=1)] = None,
     config: Annotated[
         Optional[Path], typer.Option(help="TOML with any of these options; the command line wins.")
     ] = None,
@@ -75,7 +83,8 @@ def run(
 
     if not model:
         raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
-    engine_options = pairs(engine_args, "--engine-args")
+    own = {"base_url": base_url, "address": address, "replicas": replicas}
+    engine_options = _of_engine(engine, own) | pairs(engine_args, "--engine-args")
     if batch_size is not None and engine == "hf":
         engine_options = pairs([f"batch_size={batch_size}"], "--batch-size") | engine_options
     elif batch_size is not None:
@@ -116,6 +125,22 @@ def run(
     if shard:
         say("a shard alone is no number; when all of them are there: vr1bench merge OUTPUT FOLDER...")
     _report(results, output)
+
+
+def _of_engine(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of single engines that were given, as that engine's arguments.
+
+    Raises:
+        Vr1benchError: One is of another engine.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if OF_ENGINE[name] != engine:
+            option = "--" + name.replace("_", "-")
+            raise Vr1benchError(
+                f"{option} is of --engine {OF_ENGINE[name]}, got --engine {engine}; leave one of them out"
+            )
+    return given
 
 
 def merge(

@@ -23,6 +23,7 @@ from vr1bench.commands.options import (
     Window,
 )
 from vr1bench.commands.printing import say
+from vr1bench.defaults import WINDOW
 from vr1bench.errors import Vr1benchError
 
 FORMS = {"text": "simple", "md": "pipe", "json": ""}
@@ -50,7 +51,7 @@ def parity(
     ] = None,
     gen_args: GenArgs = None,
     changes: Changes = None,
-    window: Window = 128,
+    window: Window = WINDOW,
     quiet: Quiet = False,
 ) -> None:
     """Ask several engines the same and say where answers part. Exit code 1 if too few are identical. Keeps nothing."""
@@ -102,7 +103,7 @@ def plan(
     engine_args: EngineArgs = None,
     gen_args: GenArgs = None,
     changes: Changes = None,
-    window: Window = 128,
+    window: Window = WINDOW,
     quiet: Quiet = False,
 ) -> None:
     """Say what a run would cost: requests, tokens, and time from a short probe. Exit code 1 if data is missing."""

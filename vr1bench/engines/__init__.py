@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from vr1bench.defaults import WINDOW
 from vr1bench.errors import Vr1benchError
 from vr1bench.families import Family
 from vr1bench.model import Model
@@ -33,7 +34,7 @@ class EngineOptions:
     model: Model
     family: Family
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    window: int = 128
+    window: int = WINDOW
     logprobs: bool = False
     max_image_tokens: int = 0
     perfect: Callable[[Request], str] | None = None

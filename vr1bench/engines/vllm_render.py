@@ -35,7 +35,8 @@ class Rendered:
         prompt: What vLLM's `add_request` takes; None where the request failed.
         fed: (width, height) in pixels of the image as the model sees it; zeros without an image.
         pictures: What the engine knows its images by.
-        image_tokens: How many they are in the prompt.
+        tokens: Of the prompt.
+        image_tokens: Those of them that are its images.
         reused: Whether its images were decoded and preprocessed for an earlier request.
         failure: Why it cannot be asked.
     """
@@ -45,6 +46,7 @@ class Rendered:
     prompt: EngineInput | None = None
     fed: tuple[int, int] = (0, 0)
     pictures: tuple[str, ...] = ()
+    tokens: int = 0
     image_tokens: int = 0
     reused: bool = False
     failure: Failure | None = None
@@ -102,7 +104,7 @@ class Rendering:
             return Rendered(request, taken, fed=fed, failure=failure)
         pictures = tuple(parts.get("mm_hashes", {}).get("image", ()))
         image_tokens = sum(place.get_num_embeds() for place in parts.get("mm_placeholders", {}).get("image", ()))
-        return Rendered(request, taken, prompt, fed, pictures, image_tokens, reused)
+        return Rendered(request, taken, prompt, fed, pictures, len(parts["prompt_token_ids"]), image_tokens, reused)
 
     def clear(self) -> None:
         """Forgets the last pictures, so that none stays in memory while nothing is asked."""

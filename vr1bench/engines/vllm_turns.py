@@ -1,8 +1,10 @@
 # pyright: basic
-"""When a request may enter the engine: a new picture only where the vision encoder has room for it."""
+"""When a request may enter the engine: where the vision encoder and the key-value cache have room for it."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from vr1bench.engines.vllm_render import Rendered
@@ -42,3 +44,39 @@ class PictureTurns:
         """Notes a request that was added, by the id that the engine gave it."""
         if ready.pictures:
             self._first.setdefault(ready.pictures, (request, ready.image_tokens))
+
+
+class CacheRoom:
+    """Holds requests back that the key-value cache cannot hold beside those inside.
+
+    They would only wait in the engine, each with its preprocessed picture in memory: 100 MB for one of 4 megapixels.
+    Answers are not counted, for they are short beside pictures, and what lacks then the engine makes by waiting.
+    """
+
+    def __init__(self, engine: LLMEngine) -> None:
+        """Takes the engine, whose cache it reads the size of; where that is unknown, nothing is held back."""
+        cache = engine.vllm_config.cache_config
+        self._most = (cache.num_gpu_blocks or 0) * cache.block_size or math.inf
+        self._tokens = 0
+        self._showing: Counter[tuple[str, ...]] = Counter()
+
+    def may_enter(self, ready: Rendered) -> bool:
+        """Whether a request may be added now; it may where nothing is in the engine."""
+        return not self._tokens or self._tokens + self._more(ready) <= self._most
+
+    def entered(self, ready: Rendered) -> None:
+        """Notes a request that was added."""
+        self._tokens += self._more(ready)
+        self._showing[ready.pictures] += 1
+
+    def left(self, ready: Rendered) -> None:
+        """Notes that it was answered."""
+        self._showing[ready.pictures] -= 1
+        if not self._showing[ready.pictures]:
+            del self._showing[ready.pictures]
+        self._tokens -= self._more(ready)
+
+    def _more(self, ready: Rendered) -> int:
+        """Its tokens; without its picture's where another request inside shows it, which the cache holds once."""
+        shared = ready.pictures and ready.pictures in self._showing
+        return ready.tokens - (ready.image_tokens if shared else 0)

@@ -27,6 +27,11 @@ def small(coco_folder):
         (("--address", "auto"), "--address is of --engine ray, got --engine oracle"),
         (("--replicas", "2"), "--replicas is of --engine ray, got --engine oracle"),
         (("--engine", "openai", "--base-url", "h:8000"), "engine openai needs the address of an endpoint"),
+        (("--engine", "auto", "--base-url", "h:8000"), "engine openai needs the address of an endpoint"),
+        (
+            ("--engine", "auto", "--base-url", "h:8000", "--replicas", "2"),
+            "--replicas is of --engine ray",
+        ),
         (("--engine", "ray", "--replicas", "2", "--engine-args", "engine=oracle"), "engine=oracle: holds no model"),
     ],
 )

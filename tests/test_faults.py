@@ -50,11 +50,13 @@ class Faulty:
     def close(self):
         if self.fault in ("die", "close"):
             raise RuntimeError("already gone")
-        if self.fault == "closing":
+        if self.fault in ("closing", "dying"):
             self.do_sleep()
 
     def do_die(self, *_):
         raise RuntimeError("out of memory")
+
+    do_dying = do_die
 
     def do_exit(self, *_):
         sys.exit(0)
@@ -254,6 +256,13 @@ def test_a_hang_ends_the_command(site, coco_folder, fault):
     assert len(samples(coco_folder)) == 1
     end(run := begun(site, coco_folder, ""))
     assert run.returncode == 0
+    assert not stacks.exists()
+
+
+def test_what_broke_an_engine_is_said_where_it_hangs_in_closing(site, coco_folder):
+    said = end(run := begun(site, coco_folder, "dying", "--timeout", "0.5"))
+    assert run.returncode == 1
+    assert "error: engine 'faulty' broke: RuntimeError: out of memory; 1 answers are kept" in said
 
 
 def test_answers_in_time_feed_the_watchdog_and_what_follows_an_answer_does_not_count(tmp_path):

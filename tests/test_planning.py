@@ -203,7 +203,10 @@ def test_memory_is_that_of_the_weights_and_of_the_cache_that_transformers_keeps(
     assert found.a_token == held / 7
     assert found.weights == (DEMO_FOLDER / "model.safetensors").stat().st_size
     assert found.cache == found.a_token * 16 * found.longest
-    assert found.pictures == 16 * 3 * chosen(None, "demo/coco")[0].load("val", None).sizes.prod(axis=1).max()
+    sizes = chosen(None, "demo/coco")[0].load("val", None).sizes[:3].tolist()
+    family = FAMILIES["qwen2.5-vl"]
+    fed = [family.fed_size(w, h, family.pixels) for w, h in sizes]
+    assert found.pictures == 16 * max(3 * w * h + 24 * a * b for (w, h), (a, b) in zip(sizes, fed, strict=True))
     assert found.longest > 2048 + 36
 
 

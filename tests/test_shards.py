@@ -270,7 +270,10 @@ def test_a_shard_given_twice_must_say_the_same(many):
     asked(many, 2, 2, output="again")
     twin = run_folder(many / "again")
     rows = [json.loads(line) for line in (twin / "records.jsonl").read_text().splitlines()]
-    slow = [{**row, "completion": {**row["completion"], "seconds": 9.0}} for row in rows]
+    slow = [
+        {**row, "completion": {**row["completion"], "seconds": 9.0, "n_cached": 5, "image_reused": True}}
+        for row in rows
+    ]
     (twin / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in slow))
     assert same(merged(many, "merged", "out", "again", "out"), alone(many))  # the same answers, some of them slower
     answered(twin, "[]")

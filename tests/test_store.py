@@ -1,5 +1,6 @@
 """The journal survives what happens to it, and nobody else's records slip in."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -155,6 +156,15 @@ def test_readers_share_a_run_and_leave_it_as_it_is(tmp_path):
         with pytest.raises(Vr1benchError, match="in use by another"):
             Journal(tmp_path, IDENTITY)
     assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+def test_a_file_system_without_locks_is_said_and_not_waited_for(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)  # as Lustre does, which is not at hand
+    with pytest.raises(Vr1benchError, match=r"cannot be locked \(Function not implemented\).* another, for two runs"):
+        Journal(tmp_path, IDENTITY)
 
 
 def test_a_run_is_read_where_no_lock_can_be_made(tmp_path):

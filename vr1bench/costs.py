@@ -68,8 +68,8 @@ class Memory:
         a_token: Of the key-value cache, for each token; None where the model's config does not say.
         requests: In flight at most.
         longest: Tokens of the longest request, see `Cost.longest`.
-        pictures: Of the decoded pictures of the requests in flight, in the host's memory, were all as large as the
-            largest.
+        pictures: Of the pictures of the requests in flight, decoded and preprocessed in the host's memory, were all as
+            large as the largest and no two requests of one; fewer are held where the key-value cache is smaller.
     """
 
     weights: int | None
@@ -89,7 +89,7 @@ class Memory:
         room = "" if self.cache is None else f" ({self.requests} requests of {self.longest:,}: {_gib(self.cache)})"
         return (
             f"weights {_gib(self.weights)}, key-value cache {'?' if self.a_token is None else f'{self.a_token:,} B'} a "
-            f"token{room}, decoded pictures {_gib(self.pictures)} at most; activations come on top"
+            f"token{room}, pictures {_gib(self.pictures)} of the host's at most; activations come on top"
         )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Of a checkpoint, the first kind that there is; beside them lie an optimizer's state and other files of a trainer."""
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Of one number; a checkpoint that names no precision counts as bfloat16."""
 
@@ -16,7 +17,8 @@ def weight_bytes(location: str) -> int | None:
     folder = Path(location)
     if not location or not folder.is_dir():
         return None
-    return sum(path.stat().st_size for pattern in WEIGHTS for path in folder.glob(pattern))
+    found = (list(folder.glob(pattern)) for pattern in WEIGHTS)
+    return sum(path.stat().st_size for path in next(filter(None, found), []))
 
 
 def cache_bytes_a_token(config: Mapping[str, Any]) -> int | None:

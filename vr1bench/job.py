@@ -45,6 +45,8 @@ from vr1bench.types import (
 ASKING_FIELDS = ("query", "questions", "by_family", "min_pixels", "max_pixels", "max_tokens")
 """Protocol fields that decide what is asked; the others judge, so records serve any value of them."""
 
+PREPROCESSED = 24
+"""Bytes that a processor makes of a pixel: three channels of float32, twice in Qwen's patches of two frames."""
 TEXTS = 1024
 """Questions that are remembered in the form that they are asked in."""
 
@@ -182,6 +184,13 @@ class Job:
         sizes = {(int(w), int(h)) for w, h in self.dataset.sizes[self._rows]}
         fed = (self._fed_size(*size) for size in sizes)
         return max((self.family.image_tokens(*size) or 0 for size in fed if size), default=0)
+
+    @property
+    def max_picture_bytes(self) -> int:
+        """Memory of the largest picture: decoded, and preprocessed into `PREPROCESSED` bytes for each pixel fed."""
+        sizes = np.unique(self.dataset.sizes[self._rows], axis=0)
+        fed = ((int(w) * int(h), self._fed_size(int(w), int(h)) or (0, 0)) for w, h in sizes)
+        return max((3 * area + PREPROCESSED * w * h for area, (w, h) in fed), default=0)
 
     def _fed_size(self, width: int, height: int) -> tuple[int, int] | None:
         """The fed size; None for an image that the family cannot be fed, which the engine then says of its request."""

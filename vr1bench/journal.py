@@ -24,7 +24,7 @@ class Journal:
 
     One process at a time writes it, or any number read it. A torn last line, failures of an earlier run and repeats are
     dropped by a writer on opening, so that what is asked again stands once; a reader passes them over and leaves the
-    file as it is. In memory it keeps 16 bytes and a file offset a record.
+    file as it is. In memory it keeps 143 bytes a record.
 
     Attributes:
         path: The JSONL file.
@@ -235,9 +235,15 @@ def _locked_for_writing(folder: Path) -> IO[str]:
         raise cannot_write(folder, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         lock.close()
         raise _in_use(folder) from error
+    except OSError as error:
+        lock.close()
+        raise Vr1benchError(
+            f"{folder} cannot be locked ({error.strerror}): its file system does not offer it, as Lustre without "
+            "`-o flock`; name an --output on another, for two runs in one folder would spoil each other"
+        ) from error
     return lock
 
 

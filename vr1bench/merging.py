@@ -19,6 +19,8 @@ from vr1bench.running import finished
 from vr1bench.store import Result
 from vr1bench.types import Completion, Record, Request
 
+_CHANCE = {"seconds": 0.0, "n_cached": 0, "image_reused": False}
+"""What two runs of one question may differ in."""
 SHOWN = 5
 """Samples that a message names of those that miss an answer."""
 
@@ -145,9 +147,9 @@ def _check_equal(request: Request, holders: Sequence[Journal]) -> None:
 
 
 def _answer(source: Journal, request: Request) -> Completion | None:
-    """Without the time that it took."""
+    """Without the time that it took, and what its engine had in its caches."""
     record = source.read(request.key)
-    return record.completion.model_copy(update={"seconds": 0.0}) if record and record.completion else None
+    return record.completion.model_copy(update=_CHANCE) if record and record.completion else None
 
 
 def _lacking(job: Job, whole: Journal, sources: Sequence[Journal]) -> Iterator[Record]:

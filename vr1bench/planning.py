@@ -243,10 +243,9 @@ def _memory(planned: Sequence[_Planned], subject: Model, window: int) -> Memory 
     weights_of = subject.base or subject
     if not weights_of.location or not planned:
         return None
-    area = max(int(one.job.dataset.sizes.prod(axis=1).max()) for one in planned)
     return Memory(
         weight_bytes(weights_of.location), cache_bytes_a_token(weights_of.config), window,
-        max(one.cost.longest for one in planned), 3 * area * window,
+        max(one.cost.longest for one in planned), window * max(one.job.max_picture_bytes for one in planned),
     )  # fmt: skip
 
 

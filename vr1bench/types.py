@@ -215,7 +215,8 @@ class Completion(FrozenModel):
         n_tokens: Number of generated tokens; 0 where the engine cannot tell.
         n_prompt: Number of tokens asked, those of images included; 0 where the engine cannot tell.
         n_cached: Those of them that the engine had computed before, for another request (its prefix cache).
-        image_reused: Whether the picture came from an earlier request, decoded and preprocessed.
+        image_reused: Whether the picture came from an earlier request: decoded, by vLLM preprocessed as well, and for
+            an endpoint encoded for sending.
         fed_width: Pixels of the resized image that the model saw; 0 where unknown.
         fed_height: See `fed_width`.
         seconds: Wall time from the engine's taking of the request to its end.

@@ -110,6 +110,12 @@ def test_prices_say_what_a_run_cost(opened: Open, photos: Photos, capsys, prices
     assert capsys.readouterr().err.endswith(f"900 prompt tokens, 70 completion tokens, ${cost}\n")
 
 
+def test_a_picture_is_encoded_once_for_the_questions_that_follow_each_other(opened: Open, photos: Photos) -> None:
+    with Endpoint(echo) as endpoint:
+        answers = completions(opened(endpoint), asked(20, photos[140, 140])).values()
+    assert sum(answer.image_reused for answer in answers) == 19
+
+
 def test_the_limit_goes_by_its_newer_name_where_the_older_is_refused(opened: Open, photos: Photos) -> None:
     with Endpoint(echo, owner="somebody") as endpoint:
         engine = opened(endpoint, limit_field="max_completion_tokens")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,9 @@ CHANCE = {"seconds": 0.0, "n_cached": 0, "image_reused": False}
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A local cluster, which the engines here only join."""
+    before = signal.getsignal(signal.SIGTERM)
     joined = join("")
+    assert signal.getsignal(signal.SIGTERM) is before  # Ray's own would end a run without saving
     yield
     joined.leave()
 

@@ -84,7 +84,8 @@ def run(
     if not model:
         raise Vr1benchError("--model is missing; expected 'demo', a checkpoint folder or a hub id")
     own = {"base_url": base_url, "address": address, "replicas": replicas}
-    engine_options = _of_engine(engine, own) | pairs(engine_args, "--engine-args")
+    engine, own = _of_engine(engine, own)
+    engine_options = own | pairs(engine_args, "--engine-args")
     if batch_size is not None and engine == "hf":
         engine_options = pairs([f"batch_size={batch_size}"], "--batch-size") | engine_options
     elif batch_size is not None:
@@ -127,20 +128,22 @@ def run(
     _report(results, output)
 
 
-def _of_engine(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of single engines that were given, as that engine's arguments.
+def _of_engine(engine: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The engine, which such an option names where `auto` stands, and those that were given, as its arguments.
 
     Raises:
         Vr1benchError: One is of another engine.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
+        engine = OF_ENGINE[name] if engine == "auto" else engine
         if OF_ENGINE[name] != engine:
             option = "--" + name.replace("_", "-")
             raise Vr1benchError(
-                f"{option} is of --engine {OF_ENGINE[name]}, got --engine {engine}; leave one of them out"
+                f"{option} is of --engine {OF_ENGINE[name]}, got --engine {engine}; leave one of them out, on the "
+                "command line or in --config"
             )
-    return given
+    return engine, given
 
 
 def merge(

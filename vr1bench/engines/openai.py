@@ -15,7 +15,6 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.metadata import version
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +25,7 @@ from vr1bench.engines.openai_chat import Answer as Reply
 from vr1bench.engines.openai_chat import body, completion
 from vr1bench.engines.openai_images import data_url
 from vr1bench.engines.openai_options import Options, Prices, Server, options_of
+from vr1bench.engines.pictures import Pictures
 from vr1bench.errors import Vr1benchError
 from vr1bench.images import ImageError
 from vr1bench.types import Completion, Failure, Request
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEPTH = 16
-"""Requests encoded beyond the window at most, and encoded images kept for the requests that follow."""
+"""Requests encoded beyond the window at most."""
 REFUSED = (401, 403, 404)
 """Statuses of a wrong key or an unknown model: before the first answer they mean that there will be none."""
 CONNECT_SECONDS = 10.0
@@ -54,6 +54,7 @@ class _Ready:
     taken: float
     body: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fed: tuple[int, int] = (0, 0)
+    reused: bool = False
     failure: Failure | None = None
 
 
@@ -102,7 +103,7 @@ class OpenAIEngine:
             raise Vr1benchError(
                 f"engine openai cannot be imported ({error}); install it: uv sync --inexact --extra openai"
             ) from error
-        self._url = lru_cache(maxsize=DEPTH)(data_url)
+        self._urls = Pictures(data_url)
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = threading.Thread(
             target=self._loop.run_forever, name="vr1bench-openai", daemon=True
@@ -261,7 +262,8 @@ class OpenAIEngine:
         taken = time.perf_counter()
         try:
             size = (request.width, request.height)
-            urls = [self._url(path, size) for path in request.images]
+            found = [self._urls(path, size) for path in request.images]
+            urls = [url for url, _ in found]
             fed = self._family.fed_size(*size, request.pixels) if urls else (0, 0)
             sent = body(request, urls, self._family, self._model, self._server, self._options.limit_field)
         except ImageError as error:
@@ -269,7 +271,7 @@ class OpenAIEngine:
         except ValueError as error:
             return _Ready(request, taken, failure=Failure(error=f"the request cannot be rendered: {error}"))
         sent["extra_body"] = {**sent["extra_body"], **self._options.extra_body}
-        return _Ready(request, taken, sent, fed)
+        return _Ready(request, taken, sent, fed, bool(found) and all(known for _, known in found))
 
     async def _ask(self, ready: _Ready) -> Completion | Failure:
         """One answer, from the least busy server; where that one has gone, from another."""
@@ -299,7 +301,7 @@ class OpenAIEngine:
                 self._counts.cached_tokens += reply.usage.cached_tokens
                 self._counts.completion_tokens += reply.usage.completion_tokens
             seconds = time.perf_counter() - ready.taken
-            return completion(reply, ready.request, self._family, ready.fed, seconds)
+            return completion(reply, ready.request, self._family, ready.fed, seconds, reused=ready.reused)
 
     async def _ended(self) -> None:
         """Cancels what is left and closes the connections."""

@@ -117,7 +117,7 @@ def body(
 
 
 def completion(
-    answer: Answer, request: Request, family: Family, fed: tuple[int, int], seconds: float
+    answer: Answer, request: Request, family: Family, fed: tuple[int, int], seconds: float, *, reused: bool = False
 ) -> Completion | Failure:
     """The first choice as a Completion; a Failure where it was cut by something else than its end or the limit.
 
@@ -130,6 +130,7 @@ def completion(
         family: Says the image tokens.
         fed: (width, height) in pixels by the family's rule; zeros without an image.
         seconds: From the taking of the request to its answer.
+        reused: Whether its images were encoded for an earlier request.
     """
     choice = answer.choices[0]
     text = choice.text or ""
@@ -160,6 +161,7 @@ def completion(
         n_tokens=usage.completion_tokens,
         n_prompt=usage.prompt_tokens,
         n_cached=usage.cached_tokens,
+        image_reused=reused,
         fed_width=fed[0],
         fed_height=fed[1],
         seconds=seconds,

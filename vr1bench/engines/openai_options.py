@@ -17,7 +17,8 @@ Server = Literal["vllm", "sglang", "other"]
 """Who answers: vLLM and SGLang take more than the API knows."""
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 """What a server calls the most tokens of an answer: the API's older name, which some refuse, or its newer one."""
-Prices = tuple[float, float] | tuple[float, float, float]
+Price = Annotated[float, Field(ge=0)]
+Prices = tuple[Price, Price] | tuple[Price, Price, Price]
 """US dollars a million tokens: of prompts and of answers, and third of cached prompts where they cost less."""
 
 _EXAMPLE = "base_url=http://HOST:8000/v1"

@@ -35,6 +35,8 @@ an answer and the next request are on their way."""
 RESTARTS = 10
 """How often a replica is started anew: a request that kills it every time must end some time. The requests themselves
 are asked again without limit, as a machine that is gone uses up any number of tries before Ray notices."""
+START_S = 3600.0
+"""How long the replicas may take to start: loading hundreds of GB over a network is slow, and no room is for ever."""
 CLOSE_S = 10.0
 """How long a replica may take to end by itself."""
 
@@ -155,10 +157,15 @@ class RayEngine:
             Vr1benchError: An engine does not open, or the machines differ in what is installed.
         """
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import GetTimeoutError, RayError
 
         try:
-            found = ray.get([one.opened.remote() for one in self._replicas])
+            found = ray.get([one.opened.remote() for one in self._replicas], timeout=START_S)
+        except GetTimeoutError as error:
+            raise Vr1benchError(
+                f"after {START_S:.0f} s not all of {len(self._replicas)} replicas have started; has each a machine "
+                "with room for all of it (`ray status`)? Lower --replicas, or wait for what else runs there"
+            ) from error
         except RayError as error:
             if isinstance(cause := getattr(error, "cause", None), Vr1benchError):
                 raise cause from None

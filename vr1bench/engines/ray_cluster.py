@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -115,6 +117,7 @@ def join(address: str) -> Cluster:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         quiet |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -123,6 +126,9 @@ def join(address: str) -> Cluster:
             f"--engine-args address={address}: no Ray cluster answers ({text}); start one with `ray start --head`, and "
             "run this command on one of its machines with address=auto, or leave the address out for this machine alone"
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own ends the process before answers are saved
     return Cluster(ours=True)
 
 

@@ -20,7 +20,7 @@ PHOTO = SHARED / "coco_val2017" / "000000000139.jpg"
 STEP, RENDER, ADD = "engine step (vLLM; wall)", "rendering and preprocessing (vLLM)", "add_request (vLLM)"
 VLLM = (STEP, RENDER, ADD)
 PLAN, SCORE, REST = "plan: definitions, annotations", "scoring", "the rest of the loop"
-ENGINE = "engine: hashes, texts of answers, queues"
+ENGINE = "engine: texts of answers, queues"
 STAGES = (
     PLAN, "questions", "image decode", RENDER, ADD, STEP, ENGINE, "journal: append", REST, "journal: read", "parse",
     "audit", SCORE, "bootstrap",

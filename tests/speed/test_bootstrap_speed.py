@@ -41,7 +41,7 @@ def pycocotools(engines: Engines) -> list[float]:
     return [float(value) for value in judge.stats]
 
 
-@pytest.mark.parametrize("scores", ["constant", "distinct"])
+@pytest.mark.parametrize("scores", ["constant", pytest.param("distinct", marks=pytest.mark.slow)])
 def test_a_thousand_replicates_in_half_of_one_evaluation(benchmark: BenchmarkFixture, scores: str) -> None:
     engines = Engines(scores)
     bars: list[tuple[float, float] | None] = []

@@ -70,7 +70,7 @@ print(*(1024 * int(found[name].split()[0]) for name in ("VmRSS", "VmHWM")))
 
 
 @pytest.mark.benchmark(group="memory")
-@pytest.mark.parametrize("boxes", [1, 3])
+@pytest.mark.parametrize("boxes", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("samples", [(1000, 4000), pytest.param((100, 10_000), marks=pytest.mark.slow)])
 def test_memory_grows_little_with_samples(tmp_path, benchmark, boxes, samples):
     """Resident memory at the end of a run; the peak, while annotations are read or matched, is recorded beside it.

@@ -130,13 +130,17 @@ def test_both_replicas_killed_again_and_again_lose_nothing(single: str, tmp_path
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_an_interrupted_run_leaves_no_process_and_goes_on(single: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_process_and_goes_on(
+    single: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """The signal goes to all that the run started, as Ctrl-C does, and Slurm's end of a job."""
     process = begun(*RUN, *TWO, "--output", tmp_path)
     until(lambda: len(answers(tmp_path)) >= 8, process)
     family = descendants(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert alive(iter(family)) == []
     kept = answers(tmp_path)
     assert 8 <= len(kept) < SAMPLES

@@ -38,16 +38,21 @@ class Faulty:
             raise OSError("no such device")
 
     def generate(self, requests):
-        requests = iter(requests)
-        first = self.answered(next(requests))
-        yield first
-        yield from getattr(self, f"do_{self.fault}", lambda *_: ())(first, requests)
-        yield from map(self.answered, requests)
+        requests, self.busy = iter(requests), True
+        try:
+            first = self.answered(next(requests))
+            yield first
+            yield from getattr(self, f"do_{self.fault}", lambda *_: ())(first, requests)
+            yield from map(self.answered, requests)
+        finally:
+            self.busy = False
 
     def answered(self, request):
         return request, Completion(text=self.perfect(request))
 
     def close(self):
+        if self.busy:
+            print("closed before its answers", file=sys.stderr)
         if self.fault in ("die", "close"):
             raise RuntimeError("already gone")
         if self.fault in ("closing", "dying"):
@@ -228,6 +233,7 @@ def told(site, tmp_path_factory) -> dict[str, dict]:
     words = [sys.executable, "-c", RUNS, str(folder), *FAULTS]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert "closed before its answers" not in done.stderr  # which take what is in an engine out of it
     return {fault: json.loads(line) for fault, line in zip(FAULTS, done.stdout.splitlines(), strict=True)}
 
 

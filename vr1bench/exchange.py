@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,8 +146,9 @@ def ask(
             watchdog,
             _closing(engine),
             tqdm(total=total, unit=" requests", disable=not progress, dynamic_ncols=True, file=sys.stderr) as bar,
+            closing(_answers(engine, asking, watchdog)) as answers,  # before the engine, whatever ends the loop
         ):
-            for request, answer in _answers(engine, asking, watchdog):
+            for request, answer in answers:
                 one = asking.take(request, answer)
                 bar.set_description_str(one.job.benchmark.name, refresh=False)
                 bar.update()
@@ -176,10 +177,12 @@ def _closing(engine: Engine) -> Generator[None]:
             tqdm.write(f"warning: engine {engine.name!r} did not close: {_in_words(error)}", file=sys.stderr)
 
 
-def _answers(engine: Engine, asking: Asking, watchdog: Watchdog) -> Iterator[Answer]:
+def _answers(engine: Engine, asking: Asking, watchdog: Watchdog) -> Generator[Answer]:
     """The engine's answers, each held against what was asked."""
-    with _one_error(asking):
+    with _one_error(asking), ExitStack() as stack:
         answers = engine.generate(asking.requests())
+        if isinstance(answers, Generator):
+            stack.enter_context(closing(answers))
         watchdog.wait()
         for request, answer in answers:
             watchdog.rest()

@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from trainers.demo_net import CELL_PX, COUNT_CLASSES
-from trainers.demo_tokenizer import ASK_ALL, ASK_ONE, ASK_PHRASE, whole_pieces
 from vr1bench.demo.world import COLOURS, LABELS, SHAPES, SIDES_PX, Scene, Thing, category_list, make_scene, referrals
+from vr1bench.trainers.demo_net import CELL_PX, COUNT_CLASSES
+from vr1bench.trainers.demo_tokenizer import ASK_ALL, ASK_ONE, ASK_PHRASE, whole_pieces
 
 HEAD: Final = "<|im_start|>user\n<|vision_start|>"
 TURN: Final = "<|im_end|>\n<|im_start|>assistant\n"

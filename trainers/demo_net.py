@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb, apply_rotary_pos_emb_vision
 
-from trainers.demo_tokenizer import LARGEST_NUMBER, whole_pieces
 from vr1bench.demo.world import COLOURS, SHAPES
+from vr1bench.trainers.demo_tokenizer import LARGEST_NUMBER, whole_pieces
 
 PATCH_PX: Final = 14
 CELL_PX: Final = 28  # a picture token of the text model: 2 x 2 patches

@@ -1,13 +1,15 @@
 """Train the small model that ships, from scratch, on pictures drawn on the fly.
 
-    OMP_WAIT_POLICY=PASSIVE python -m trainers.pretrain_demo --minutes 80 --out runs/demo
+    OMP_WAIT_POLICY=PASSIVE python -m vr1bench.trainers.pretrain_demo --minutes 80 --out runs/demo
+    OMP_WAIT_POLICY=PASSIVE python -m vr1bench.trainers.pretrain_demo --steps 600 --out runs/short
 
 Two processes of one thread each, gradients averaged by one flat all-reduce. The schedule follows the wall time that was
-really spent training; the state is saved every few minutes and a killed run continues where it stopped. The last export
-stands in OUT/model: an ordinary Hugging Face checkpoint folder.
+really spent training, or with --steps the optimiser steps, which another machine repeats; the state is saved every few
+minutes and a killed run continues where it stopped. The last export stands in OUT/model: an ordinary Hugging Face
+checkpoint folder.
 
-The loss is cross-entropy on the answer, plus four auxiliary losses (see `trainers.demo_net.TrainingNet`). A number's
-target is a small bell around the right one, so that a near miss costs less than a far one; the bell narrows with time.
+The loss is cross-entropy on the answer, plus four auxiliary losses (see `demo_net.TrainingNet`). A number's target is a
+small bell around the right one, so that a near miss costs less than a far one; the bell narrows with time.
 """
 
 from __future__ import annotations
@@ -27,24 +29,33 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, smooth_l1_loss
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-from trainers.demo_lessons import IGNORE, Batch, Lessons
-from trainers.demo_net import CELL_PX, TrainingNet, make_model
-from trainers.demo_tokenizer import make_processor, make_tokenizer, whole_pieces
 from vr1bench.demo.world import COLOURS, MAX_THINGS, TRAIN_SEED_START
+from vr1bench.trainers.demo_lessons import IGNORE, Batch, Lessons
+from vr1bench.trainers.demo_net import CELL_PX, TrainingNet, make_model
+from vr1bench.trainers.demo_tokenizer import make_processor, make_tokenizer, whole_pieces
 
 PROCESSES: Final = 2
 PEAK_RATE: Final = 2e-3
 WARM_UP_STEPS: Final = 150
-CONSTANT_SHARE: Final = 0.4  # of the time, before the rate falls linearly to zero
+CONSTANT_SHARE: Final = 0.4  # of the training, before the rate falls linearly to zero
 SAVE_EVERY_S: Final = 300.0
 GRIDS: Final = [(5, 5), (4, 6), (6, 6), (5, 6), (4, 4), (6, 5), (4, 5), (6, 4), (5, 4)]
 
 
 @dataclass
 class Clock:
-    """Where the run stands: optimiser steps, and seconds spent training over all its starts."""
+    """Where the run stands: optimiser steps, and seconds spent training over all its starts.
+
+    Attributes:
+        minutes: Planned wall time.
+        planned: Planned steps, which decide instead of the time; 0 for none.
+        steps: Those made.
+        spent_s: Wall time spent.
+        mark_s: When the last step ended, on the monotonic clock.
+    """
 
     minutes: float
+    planned: int = 0
     steps: int = 0
     spent_s: float = 0.0
     mark_s: float = field(default_factory=time.monotonic)
@@ -60,8 +71,9 @@ class Clock:
 
     @property
     def progress(self) -> float:
-        """Share of the planned time, 0 to 1."""
-        return min(1.0, self.spent_s / (self.minutes * 60))
+        """Share of the planned steps, or of the planned time; 0 to 1."""
+        done = self.steps / self.planned if self.planned else self.spent_s / (self.minutes * 60)
+        return min(1.0, done)
 
     @property
     def rate_factor(self) -> float:
@@ -134,7 +146,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
     net, lessons = TrainingNet(make_model(tokenizer)), Lessons(tokenizer)
-    optimisers, clock = make_optimisers(net), Clock(options.minutes)
+    optimisers, clock = make_optimisers(net), Clock(options.minutes, options.steps)
     resume(options.out, net, optimisers, clock)
     table, saved_s = target_table(tokenizer, bell_px(clock)), clock.spent_s
     seen: dict[str, float] = {}
@@ -238,6 +250,7 @@ def main() -> None:
     """Read the options and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=80.0, help="wall time to train, over all starts")
+    parser.add_argument("--steps", type=int, default=0, help="train so many steps instead, however long they take")
     parser.add_argument("--seed", type=int, default=0, help="of weights and pictures; 0 to 9")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training state and of OUT/model")
     parser.add_argument("--batch", type=int, default=48, help="pictures a step and process")

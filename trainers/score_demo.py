@@ -1,8 +1,8 @@
 r"""Score a checkpoint of the small model on held-out pictures; this prints the tables of its model card.
 
-    OMP_WAIT_POLICY=PASSIVE python -m trainers.score_demo vr1bench/demo/model --seeds 1 2 3
+    OMP_WAIT_POLICY=PASSIVE python -m vr1bench.trainers.score_demo vr1bench/demo/model --seeds 1 2 3
     VLLM_CPU_KVCACHE_SPACE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0 \
-        python -m trainers.score_demo vr1bench/demo/model --agreement 200
+        python -m vr1bench.trainers.score_demo vr1bench/demo/model --agreement 200
 
 Each seed draws fresh pictures that training never sees (see `vr1bench.demo.world.TRAIN_SEED_START`) and asks four
 questions about each: all 24 classes, a random list of classes (some present ones left out), one class (three times in
@@ -31,9 +31,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from trainers.demo_lessons import fed_size
-from trainers.demo_tokenizer import ASK_ALL, ASK_ONE, ASK_PHRASE
 from vr1bench.demo.world import LABELS, Scene, category_list, make_scene, referrals
+from vr1bench.trainers.demo_lessons import fed_size
+from vr1bench.trainers.demo_tokenizer import ASK_ALL, ASK_ONE, ASK_PHRASE
 
 FIRST_SEED: Final = 500_000_000  # away from the data sets' seeds, below the training's
 PICTURES_A_SEED: Final = 10_000

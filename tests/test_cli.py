@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from command_line import COMMAND, started, typed
 
 from vr1bench.parsing import parse_lines
+from vr1bench.registry import NEAREST
 
 
 @pytest.fixture
@@ -199,6 +202,18 @@ def test_doctor_says_what_is_there():
     done = typed("doctor")
     assert "pycocotools" in done.stdout
     assert "--engine auto takes" in done.stdout or "none installed" in done.stdout
+
+
+def test_an_unknown_name_among_many_is_told_the_nearest_alone():
+    done = typed("run", "--model", "demo", "--benchmark", "odinw/Racoon")
+    assert "did you mean 'odinw/Raccoon'? (known: odinw/Raccoon, odinw/Raccoon/kcz358, " in done.stderr
+    assert done.stderr.count(",") == NEAREST
+    assert re.search(r", \d+ more\)$", done.stderr.strip())
+
+
+def test_the_version_is_that_of_the_package():
+    done = typed("--version")
+    assert (done.returncode, done.stdout) == (0, f"vr1bench {version('vr1bench')}\n")
 
 
 @pytest.mark.parametrize("command", ["run", "score", "board", "list"])

@@ -79,8 +79,8 @@ def test_the_wheel_holds_what_runs(tmp_path):
 
 
 def examples():
-    """Every command of the README and of the pages in docs/, as words."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    """Every command of the README and of the pages below docs/, as words."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     lines = [line.strip() for page in pages for line in page.read_text().replace("\\\n", " ").splitlines()]
     found = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vr1bench ")]
     return [words[: words.index("<")] if "<" in words else words[: words.index(">")] if ">" in words else words

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from vr1bench import __version__
 from vr1bench.commands import asking, boards, data, engines, judging, rows, runs, scoring, training
 from vr1bench.errors import Vr1benchError
 from vr1bench.interrupts import heeded
@@ -66,6 +68,19 @@ CONTEXTS = {"train": training.PASSED_ON}
 
 for _name, (_function, _example) in COMMANDS.items():
     app.command(name=_name, epilog=f"Example: {_example}", context_settings=CONTEXTS.get(_name))(_function)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vr1bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version)] = False,
+) -> None:
+    """What may stand before a command."""
 
 
 def main() -> None:

@@ -15,11 +15,18 @@ from vr1bench.errors import Vr1benchError
 T = TypeVar("T")
 
 
+MANY, NEAREST = 40, 12
+"""How many names an error lists at most, and how many where there are more."""
+
+
 def unknown(kind: str, got: str, known: Iterable[str]) -> Vr1benchError:
-    """The error for a name that nobody has: the nearest one first, then all of them."""
+    """The error for a name that nobody has: the nearest one first, then all of them, or of many the nearest."""
     names = list(known)
     near = difflib.get_close_matches(got, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if len(names) > MANY:
+        more = len(names) - NEAREST
+        names = [*difflib.get_close_matches(got, names, n=NEAREST, cutoff=0.0), f"{more} more"]
     return Vr1benchError(f"unknown {kind} {got!r}{hint} (known: {', '.join(names) or 'none'})")
 
 

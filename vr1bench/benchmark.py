@@ -13,10 +13,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from vr1bench.definitions import SHIPPED, read_toml, validated
 from vr1bench.errors import Vr1benchError
@@ -149,9 +157,26 @@ class Source(FrozenModel):
         return self.repo or next((urlsplit(file.url).netloc for file in self.files), "")
 
 
+_AS_EVER: Mapping[str, bool] = {"": False, "demo": True}
+"""How these are written, and were when there was one collection: results go by fingerprints of it."""
+
+
+def _collection(value: object) -> object:
+    """Reads both spellings, the words of definitions and what `_AS_EVER` writes."""
+    return next((name for name, written in _AS_EVER.items() if written is value), value)
+
+
+Drawn = Annotated[
+    Literal["", "demo", "study"],
+    BeforeValidator(_collection),
+    PlainSerializer(lambda name: _AS_EVER.get(name, name), return_type=bool | str),
+]
+
+
 class Benchmark(FrozenModel):
     """What is measured. One TOML in `benchmarks/`.
 
+    `generated` names the collection of the embedded world that the benchmark is drawn with on first use; "" is none.
     `quirks` tells people what in the data moves numbers: faults of labels, leakage. It cannot change a score, so it is
     never written out, and is no part of a fingerprint.
     """
@@ -163,7 +188,7 @@ class Benchmark(FrozenModel):
     split: str = "val"
     splits: dict[str, Split]
     source: Source = Source()
-    generated: bool = False
+    generated: Drawn = ""
     quirks: tuple[str, ...] = Field(default=(), exclude=True)
 
     def load(self, split: str, data_dir: Path | None, *, lay_out: bool = True) -> Dataset:
@@ -201,8 +226,12 @@ class Benchmark(FrozenModel):
 
     def _generate(self, split: str) -> Path:
         from vr1bench.demo.datasets import write_demo, write_demo_train
+        from vr1bench.demo.study import write_study
 
-        name, write = ("demo-2-train", write_demo_train) if split == "train" else ("demo-2", write_demo)
+        if self.generated == "study":
+            name, write = "study-1", write_study
+        else:
+            name, write = ("demo-2-train", write_demo_train) if split == "train" else ("demo-2", write_demo)
         root = cache_dir() / name
         if not root.is_dir():
             root.parent.mkdir(parents=True, exist_ok=True)

@@ -204,7 +204,7 @@ class _Work:
         """A split's samples; None where its annotations are not there."""
         if one.generated or one.splits[split].found(self.root):
             # a generated set lies in the cache, and is whole only with its pictures
-            return one.load(split, self.root, lay_out=self.lay_out or one.generated)
+            return one.load(split, self.root, lay_out=self.lay_out or bool(one.generated))
         if split == one.split:
             row.error = IncompleteError(
                 f"{one.name}: the annotations of split {split!r} are not in {self.root}; expected "

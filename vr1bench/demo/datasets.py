@@ -29,38 +29,31 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from vr1bench.demo.asked import colourless, save, write_json, write_ovdeval, write_qa, write_reasonseg
-from vr1bench.demo.masks import area_px, paint, polygon, run_lengths
-from vr1bench.demo.world import LABELS, SHAPES, TRAIN_SEED_START, Scene, Thing, make_scene, referrals
+from vr1bench.demo.coco import Expressions, write_coco, write_rec
+from vr1bench.demo.world import LABELS, SHAPES, TRAIN_SEED_START, Scene, make_scene, referrals
 
 SEEDS_A_SET: Final = 10_000
 SETS: Final = 4
-SEEDS: Final = TRAIN_SEED_START // 2 // (SETS * SEEDS_A_SET)
+SEEDS: Final = 12_000
+STUDY_SEED: Final = SEEDS * SETS * SEEDS_A_SET  # from here to half of TRAIN_SEED_START no set of `write_demo` draws
 MOST_PICTURES: Final = 5_000
 TRAINING_SEED: Final = 2 * TRAIN_SEED_START
 TRAINING_ID: Final = 500_000  # image ids of the training sets begin here; no other set's come near
-# COCO's own ids run 1 to 90 with gaps (12, 26, 29, ...); these run 1 to 27 with three.
-COCO_IDS: Final = tuple(number for number in range(1, 28) if number not in (12, 19, 26))
 FOLDER_CLASSES: Final = tuple(label for label in LABELS if label.split()[1] in SHAPES[:2])
 FLAT_CLASSES: Final = tuple(label for label in LABELS if label.split()[1] in SHAPES[2:])
 EMPTY_PICTURE: Final = 4  # this picture of a detection set holds nothing
-CROWDS: Final = 2
 DATE: Final = "2021-02-23T17:28:48+00:00"
-PROBLEM: Final = "Please provide the bounding box coordinate of the region this sentence describes: {}."
 
 Json = dict[str, Any]
 Writer = Callable[[Path, list[Scene]], None]
-Expressions = Callable[[Scene], Sequence[tuple[str, int]]]
 
 
 def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
@@ -68,7 +61,7 @@ def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
 
     Args:
         root: Folder to make. One that an earlier call made is replaced.
-        seed: Of the pictures, 0 to 12,499.
+        seed: Of the pictures, 0 to 11,999.
         count: Pictures in each data set, 1 to `MOST_PICTURES`; half as many where each is asked something of its own.
 
     Raises:
@@ -80,11 +73,11 @@ def write_demo(root: Path, *, seed: int = 7, count: int = 100) -> None:
     _check_count(count)
     if not 0 <= seed < SEEDS:
         raise ValueError(f"seed: got {seed}, expected 0 to {SEEDS - 1}")
-    with _replaced(root, {folder for _, folder, _, _ in whole + halves}) as fresh:
+    with replaced(root, {folder for _, folder, _, _ in whole + halves}) as fresh:
         for sets, start in ((whole, 0), (halves, TRAIN_SEED_START // 2)):
             for place, (write, folder, needed, pictures) in enumerate(sets):
                 first = start + (seed * SETS + place) * SEEDS_A_SET
-                write(fresh / folder, _spoken_scenes(first, pictures, needed) if needed else _scenes(first, pictures))
+                write(fresh / folder, spoken_scenes(first, pictures, needed) if needed else _scenes(first, pictures))
 
 
 def write_demo_train(root: Path, *, count: int = 400) -> None:
@@ -99,9 +92,10 @@ def write_demo_train(root: Path, *, count: int = 400) -> None:
         FileExistsError: If `root` holds anything else than an earlier call's data sets.
     """
     _check_count(count)
-    with _replaced(root, {"coco", "rec"}) as fresh:
-        _write_coco(fresh / "coco", _scenes(TRAINING_SEED, count), "demotrain2017")
-        _write_rec(fresh / "rec", _spoken_scenes(TRAINING_SEED + SEEDS_A_SET, count, referrals), "train")
+    with replaced(root, {"coco", "rec"}) as fresh:
+        write_coco(fresh / "coco", _scenes(TRAINING_SEED, count), "demotrain2017", first_id=TRAINING_ID)
+        spoken = spoken_scenes(TRAINING_SEED + SEEDS_A_SET, count, referrals)
+        write_rec(fresh / "rec", spoken, "train", first_id=TRAINING_ID)
 
 
 def _check_count(count: int) -> None:
@@ -110,7 +104,7 @@ def _check_count(count: int) -> None:
 
 
 @contextmanager
-def _replaced(root: Path, known: set[str]) -> Generator[Path]:
+def replaced(root: Path, known: set[str]) -> Generator[Path]:
     """A folder to fill that takes the place of `root` when all went well.
 
     Raises:
@@ -132,95 +126,10 @@ def _scenes(first: int, count: int) -> list[Scene]:
     return [make_scene(first + index, count=0 if index == EMPTY_PICTURE else None) for index in range(count)]
 
 
-def _spoken_scenes(first: int, count: int, needed: Expressions) -> list[Scene]:
+def spoken_scenes(first: int, count: int, needed: Expressions) -> list[Scene]:
     """The first scenes of which some expression means exactly one thing."""
     scenes = (make_scene(seed) for seed in itertools.count(first))
     return list(itertools.islice((scene for scene in scenes if needed(scene)), count))
-
-
-def _write_coco(root: Path, scenes: list[Scene], part: str) -> None:
-    images: list[Json] = []
-    annotations: list[Json] = []
-    crowds = 0
-    for number, scene in _numbered(scenes):
-        name = f"{number:012d}.jpg"
-        save(scene, root / part / name)
-        images.append(
-            {
-                "license": 1,
-                "file_name": name,
-                "coco_url": f"http://images.cocodataset.org/{part}/{name}",
-                "height": scene.height,
-                "width": scene.width,
-                "date_captured": "2013-11-15 11:55:43",
-                "flickr_url": f"http://farm1.staticflickr.com/1/{name}",
-                "id": number,
-            }
-        )
-        crowd = _twins(scene) if crowds < CROWDS else ()
-        if crowd:
-            crowds += 1
-            annotations.append(_crowd(scene, crowd, number))
-        for place, thing in enumerate(scene.things):
-            if thing not in crowd:
-                annotations.append(_instance(thing, number, number * 10 + place + 1))
-    categories = [
-        {"supercategory": label.split()[1], "id": number, "name": label}
-        for number, label in zip(COCO_IDS, LABELS, strict=True)
-    ]
-    info = {
-        "description": "Coloured shapes in the form of COCO 2017",
-        "url": "http://cocodataset.org",
-        "version": "1.0",
-        "year": 2017,
-        "contributor": "vr1bench",
-        "date_created": "2017/09/01",
-    }
-    licenses = [{"url": "https://www.apache.org/licenses/LICENSE-2.0", "id": 1, "name": "Apache-2.0"}]
-    whole = {"info": info, "licenses": licenses, "images": images, "annotations": annotations, "categories": categories}
-    write_json(root / "annotations" / f"instances_{part}.json", whole)
-
-
-def _instance(thing: Thing, image_id: int, number: int) -> Json:
-    x1, y1, x2, y2 = thing.box
-    return {
-        "segmentation": [polygon(thing)],
-        "area": area_px(thing),
-        "iscrowd": 0,
-        "image_id": image_id,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "category_id": COCO_IDS[LABELS.index(thing.label)],
-        "id": number,
-    }
-
-
-def _crowd(scene: Scene, things: Iterable[Thing], image_id: int) -> Json:
-    """Several things of one class as one crowd: RLE counts as a list, whole-number box, an id above 32 bits."""
-    mask = np.zeros((scene.height, scene.width), dtype=bool)
-    label = ""
-    for thing in things:
-        paint(thing, mask)
-        label = thing.label
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    x, y = int(columns[0]), int(rows[0])
-    return {
-        "segmentation": {"counts": run_lengths(mask), "size": [scene.height, scene.width]},
-        "area": int(mask.sum()),
-        "iscrowd": 1,
-        "image_id": image_id,
-        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
-        "category_id": COCO_IDS[LABELS.index(label)],
-        "id": 900_000_000_000 + image_id,
-    }
-
-
-def _twins(scene: Scene) -> tuple[Thing, ...]:
-    """The things of the first class that occurs more than once, or none."""
-    for label in LABELS:
-        same = tuple(thing for thing in scene.things if thing.label == label)
-        if len(same) > 1:
-            return same
-    return ()
 
 
 def _write_odinw_folder(root: Path, scenes: list[Scene]) -> None:
@@ -287,49 +196,12 @@ def _roboflow(folder: Path, scenes: list[Scene], classes: tuple[str, ...], name:
     }
 
 
-def _write_rec(root: Path, scenes: list[Scene], split: str) -> None:
-    rows: list[Json] = []
-    for number, scene in _numbered(scenes):
-        image = f"train2014/COCO_train2014_{number:012d}.jpg"
-        save(scene, root / image)
-        phrase, index = random.Random(scene.seed).choice(referrals(scene))  # noqa: S311 (repeatable, no secret)
-        rows.append({"id": len(rows), "image_id": number, "image": image, **_rec_row(scene, phrase, index, number)})
-    write_json(root / "rec_jsons_processed" / f"demo_{split}.json", rows)
-
-
-def _rec_row(scene: Scene, phrase: str, index: int, image_id: int) -> Json:
-    thing = scene.things[index]
-    x1, y1, x2, y2 = thing.box
-    size = (scene.width, scene.height, scene.width, scene.height)
-    return {
-        "height": scene.height,
-        "width": scene.width,
-        "original_id": image_id * 10 + index + 1,
-        "dataset_name": "demo",
-        "area": area_px(thing),
-        "iscrowd": 0,
-        "category_id": COCO_IDS[LABELS.index(thing.label)],
-        "bbox_list": [[x1, y1, x2 - 1, y2 - 1]],  # one pixel smaller on the right and below, as in the real rows
-        "text_type": "caption",
-        "problem": PROBLEM.format(phrase),
-        "normal_caption": phrase,
-        "solution": [x1, y1, x2, y2],
-        "normalized_solution": [int(edge * 1000 // side) for edge, side in zip(thing.box, size, strict=True)],
-    }
-
-
-def _numbered(scenes: list[Scene]) -> list[tuple[int, Scene]]:
-    """Scenes with image ids that ascend with gaps, as COCO's do; those to train on have ids of their own."""
-    first = [TRAINING_ID if scene.seed >= TRAINING_SEED else 139 for scene in scenes]
-    return [(first[index] + 37 * index + scene.seed % 23, scene) for index, scene in enumerate(scenes)]
-
-
 # Writer, folder, and the expressions of which every picture must have one.
 SHARED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
-    (partial(_write_coco, part="demo2017"), "coco", None),
+    (partial(write_coco, part="demo2017"), "coco", None),
     (_write_odinw_folder, "odinw", None),
     (_write_odinw_flat, "odinw", None),
-    (partial(_write_rec, split="val"), "rec", referrals),
+    (partial(write_rec, split="val"), "rec", referrals),
 )
 ASKED: Final[tuple[tuple[Writer, str, Expressions | None], ...]] = (
     (write_ovdeval, "ovdeval", None),

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from vr1bench.demo.world import Thing, shape_mask
+from vr1bench.demo.looks import shape_mask
+from vr1bench.demo.world import Thing
 
 CIRCLE_CORNERS = 24
 
@@ -51,4 +52,4 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _mask(thing: Thing) -> NDArray[np.uint8]:
-    return np.asarray(shape_mask(thing.shape, int(thing.box[2] - thing.box[0])))
+    return np.asarray(shape_mask(thing.shape, int(thing.box[2] - thing.box[0]), thing.form))

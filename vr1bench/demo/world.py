@@ -14,31 +14,21 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from vr1bench.demo.looks import COLOURS, FRAME_PX, JITTER, PLAIN, SHAPES, Look, shape_mask
 
 TRAIN_SEED_START: Final = 1_000_000_000
 SUPERLATIVES: Final = ("leftmost", "rightmost", "topmost", "lowest", "largest", "smallest")
-COLOURS: Final[dict[str, tuple[int, int, int]]] = {
-    "red": (215, 30, 30),
-    "green": (25, 165, 45),
-    "blue": (30, 60, 225),
-    "yellow": (248, 218, 25),
-    "purple": (190, 40, 220),
-    "white": (250, 250, 250),
-}
-SHAPES: Final = ("circle", "square", "triangle", "cross")
 LABELS: Final = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-SIDES_PX: Final = (100, 180)
-MAX_THINGS: Final = 6
-FRAME_PX: Final = 3
+SIDES_PX: Final = PLAIN.sides_px
+MAX_THINGS: Final = PLAIN.counts[1]
 GAP_PX: Final = 2
-MIN_THING_PX: Final = 17
-MAX_THING_PX: Final = 46
 
 Box = tuple[float, float, float, float]
 
@@ -51,11 +41,13 @@ class Thing:
         colour: A key of `COLOURS`.
         shape: One of `SHAPES`.
         box: Tight xyxy in pixels of the picture, right and lower edge exclusive.
+        form: How the shape is drawn, one of its `vr1bench.demo.looks.FORMS`.
     """
 
     colour: str
     shape: str
     box: Box
+    form: str = "plain"
 
     @property
     def label(self) -> str:
@@ -83,13 +75,15 @@ class Scene:
         seed: What the scene was made from; the ground and the colours' jitter follow it too.
         width: In pixels.
         height: In pixels.
-        things: Zero to six, none touching another or the frame.
+        things: None touching another or the frame; zero to six in the plain look.
+        look: How it is drawn.
     """
 
     seed: int
     width: int
     height: int
     things: tuple[Thing, ...]
+    look: Look = field(default=PLAIN, hash=False)
 
     @cached_property
     def picture(self) -> Image.Image:
@@ -97,30 +91,34 @@ class Scene:
         return _draw(self)
 
 
-def make_scene(seed: int, *, size: tuple[int, int] | None = None, count: int | None = None) -> Scene:
+def make_scene(
+    seed: int, *, size: tuple[int, int] | None = None, count: int | None = None, look: Look = PLAIN
+) -> Scene:
     """Lay out a scene.
 
     Args:
         seed: Any int; the same seed and arguments give the same scene and the same pixels.
-        size: (width, height) in pixels; drawn from `SIDES_PX` if not given.
-        count: How many things to place, 0 to `MAX_THINGS`; 1 to `MAX_THINGS` at random if not given.
+        size: (width, height) in pixels; drawn from the look's sides if not given.
+        count: How many things to place, 0 or more; at random within the look's counts if not given.
             A thing for which no free place is found is left out.
+        look: How it is laid out and drawn.
 
     Returns:
         The scene.
     """
     rng = random.Random(seed)  # noqa: S311 (repeatable, no secret)
-    width, height = size or (rng.randint(*SIDES_PX), rng.randint(*SIDES_PX))
-    wanted = rng.randint(1, MAX_THINGS) if count is None else count
-    largest = min(MAX_THING_PX, int(0.4 * min(width, height)))
-    sides = sorted((rng.randint(MIN_THING_PX, largest) for _ in range(wanted)), reverse=True)
+    forms = random.Random(f"forms {seed}")  # noqa: S311 (a stream of its own: layouts of looks with one form stay)
+    width, height = size or (rng.randint(*look.sides_px), rng.randint(*look.sides_px))
+    wanted = rng.randint(*look.counts) if count is None else count
+    most = int(look.share * min(width, height))
+    sides = sorted((_pick_side(rng, look, most) for _ in range(wanted)), reverse=True)
     things: list[Thing] = []
-    for side in sides:
-        box = _free_place(rng, side, width, height, [thing.box for thing in things])
+    for side, least in sides:
+        box = _free_place(rng, side, least, width, height, [thing.box for thing in things])
         if box is not None:
             colour, shape = _pick_label(rng, things)
-            things.append(Thing(colour, shape, box))
-    return Scene(seed, width, height, tuple(things))
+            things.append(Thing(colour, shape, box, forms.choice(look.forms[shape])))
+    return Scene(seed, width, height, tuple(things), look)
 
 
 def category_list(scene: Scene, rng: random.Random, length: int | None = None) -> tuple[str, ...]:
@@ -163,11 +161,11 @@ def referrals(scene: Scene) -> tuple[tuple[str, int], ...]:
         if len(members) == 1:
             found.append((f"the {name}", members[0]))
         else:
-            found += [(f"the {word} {name}", index) for word, index in _extremes(scene, members)]
+            found += [(f"the {word} {name}", index) for word, index in extremes(scene, members)]
     return tuple(found)
 
 
-def _extremes(scene: Scene, members: list[int]) -> list[tuple[str, int]]:
+def extremes(scene: Scene, members: list[int]) -> list[tuple[str, int]]:
     """(superlative, index) of the members that stand clear of the next."""
     things = scene.things
     keys: dict[str, tuple[dict[int, float], float]] = {
@@ -186,39 +184,14 @@ def _extremes(scene: Scene, members: list[int]) -> list[tuple[str, int]]:
     return clear
 
 
-def shape_mask(shape: str, side: int) -> Image.Image:
-    """The drawn shape as an ``L`` mask of (side, side) pixels: 255 inside, 0 outside, touching all four edges.
-
-    Args:
-        shape: One of `SHAPES`.
-        side: In pixels.
-
-    Returns:
-        The mask.
-
-    Raises:
-        ValueError: If the shape is unknown.
-    """
-    mask = Image.new("L", (side, side), 0)
-    pen = ImageDraw.Draw(mask)
-    last = side - 1
-    if shape == "circle":
-        pen.ellipse((0, 0, last, last), fill=255)
-    elif shape == "square":
-        pen.rectangle((0, 0, last, last), fill=255)
-    elif shape == "triangle":
-        pen.polygon(((0, last), (last, last), (last // 2, 0)), fill=255)
-    elif shape == "cross":
-        arm = round(side * 0.34)
-        pen.rectangle((0, arm, last, last - arm), fill=255)
-        pen.rectangle((arm, 0, last - arm, last), fill=255)
-    else:
-        raise ValueError(f"shape: got {shape!r}, expected one of {SHAPES}")
-    return mask
+def _pick_side(rng: random.Random, look: Look, most: int) -> tuple[int, int]:
+    """The side of a thing's box in pixels, and the least to which it may shrink."""
+    least, longest = look.thing_px[0] if len(look.thing_px) == 1 else rng.choice(look.thing_px)
+    return rng.randint(least, min(longest, most)), least
 
 
-def _free_place(rng: random.Random, side: int, width: int, height: int, taken: list[Box]) -> Box | None:
-    """A box of at most `side` pixels that keeps `GAP_PX` from the taken ones and from the frame, or None."""
+def _free_place(rng: random.Random, side: int, least: int, width: int, height: int, taken: list[Box]) -> Box | None:
+    """A box of `least` to `side` pixels that keeps `GAP_PX` from the taken ones and from the frame, or None."""
     margin = FRAME_PX + 1
     while True:
         for _ in range(40):
@@ -226,9 +199,9 @@ def _free_place(rng: random.Random, side: int, width: int, height: int, taken: l
             box = (float(x1), float(y1), float(x1 + side), float(y1 + side))
             if not any(_near(box, other) for other in taken):
                 return box
-        if side == MIN_THING_PX:
+        if side == least:
             return None
-        side = max(MIN_THING_PX, int(side * 0.8))
+        side = max(least, int(side * 0.8))
 
 
 def _near(a: Box, b: Box) -> bool:
@@ -247,23 +220,12 @@ def _pick_label(rng: random.Random, things: list[Thing]) -> tuple[str, str]:
 
 def _draw(scene: Scene) -> Image.Image:
     rng = np.random.Generator(np.random.PCG64(scene.seed))
-    picture = Image.fromarray(_ground(rng, scene.width, scene.height))
+    shades = random.Random(f"shades {scene.seed}")  # noqa: S311 (repeatable, no secret)
+    picture = Image.fromarray(scene.look.ground(rng, scene.width, scene.height))
     for thing in scene.things:
         x1, y1, x2, _ = (int(edge) for edge in thing.box)
-        jitter = rng.integers(-14, 15, 3)
-        red, green, blue = (int(min(255, max(0, c + j))) for c, j in zip(COLOURS[thing.colour], jitter, strict=True))
-        picture.paste((red, green, blue), (x1, y1), shape_mask(thing.shape, x2 - x1))
+        shade = shades.choice(scene.look.palette[thing.colour])
+        jitter = rng.integers(-JITTER, JITTER + 1, 3)
+        red, green, blue = (int(min(255, max(0, c + j))) for c, j in zip(shade, jitter, strict=True))
+        picture.paste((red, green, blue), (x1, y1), shape_mask(thing.shape, x2 - x1, thing.form))
     return picture
-
-
-def _ground(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """The (height, width, 3) uint8 ground: mid grey with a faint tint, sometimes soft blotches, and a dark frame."""
-    tone = (rng.integers(85, 160) + rng.integers(-10, 11, 3)).astype(np.uint8)
-    blotch = rng.integers(-18, 19, (4, 4)).astype(np.float32) if rng.random() < 0.6 else np.zeros((4, 4), np.float32)
-    soft = np.asarray(Image.fromarray(blotch).resize((width, height), Image.Resampling.BILINEAR)).astype(np.int8)
-    grain = rng.integers(-5, 6, (height, width), dtype=np.int8)
-    # Stays within 75 - 23 and 169 + 23, so wrapping around as uint8 adds signed offsets exactly.
-    ground = (soft + grain).view(np.uint8)[..., None] + tone
-    ground[:FRAME_PX] = ground[-FRAME_PX:] = 25
-    ground[:, :FRAME_PX] = ground[:, -FRAME_PX:] = 25
-    return ground

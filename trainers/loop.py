@@ -10,6 +10,7 @@ from vr1bench.trainers.callback import ScoreCheckpoints
 from vr1bench.trainers.checkpoints import say
 from vr1bench.trainers.command import Interrupted
 from vr1bench.trainers.hacking import HackingWatch
+from vr1bench.trainers.idle import IdleWatch
 from vr1bench.trainers.loading import Start, last_checkpoint, note, start
 from vr1bench.trainers.recipe import Recipe
 from vr1bench.trainers.stopping import StopOnInterrupt
@@ -39,6 +40,8 @@ def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: b
     trainer = make_trainer(begun)
     stop = StopOnInterrupt()
     hung: list[TrainerCallback] = [stop]
+    if recipe.method == "grpo":
+        hung.append(IdleWatch())
     if recipe.scoring is not None:
         hung.append(ScoreCheckpoints(recipe.scoring, lambda: stop.asked))
         if recipe.method == "grpo":

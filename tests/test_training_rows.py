@@ -226,6 +226,25 @@ def test_incomplete_labels_keep_one_box_a_class():
     assert 0 < fewer < len(half)
 
 
+def test_targets_are_read_row_by_row_and_from_left_to_right():
+    moved = 0
+    for filed, row in zip(
+        rows("demo/coco", family=QWEN), rows("demo/coco", family=QWEN, targets="reading"), strict=True
+    ):
+        one, gold = sample_of(filed.gold), sample_of(row.gold).gold
+        fed = FAMILIES[QWEN].fed_size(one.width, one.height, FAMILIES[QWEN].pixels)
+        middles = [
+            ((y1 + y2) / 2 * fed[1] / one.height // 28, (x1 + x2) / 2 * fed[0] / one.width)
+            for x1, y1, x2, y2 in gold.boxes.tolist()
+        ]
+        assert middles == sorted(middles)
+        same = [sorted(zip(each.boxes.tolist(), each.labels.tolist(), strict=True)) for each in (one.gold, gold)]
+        assert same[0] == same[1]
+        assert holds(row)
+        moved += filed.completion != row.completion
+    assert moved > 200
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
@@ -234,6 +253,7 @@ def test_incomplete_labels_keep_one_box_a_class():
         ({"hard": 1.5}, "hard 1.5: expected a share"),
         ({"limit": 0}, "limit 0: expected 1 or more"),
         ({"order": "size"}, "order 'size': expected file, boxes or shuffled"),
+        ({"targets": "size"}, "targets 'size': expected file or reading"),
     ],
 )
 def test_settings_that_nothing_satisfies(told, words):

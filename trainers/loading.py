@@ -26,7 +26,7 @@ from vr1bench.rewards.adapters import read
 from vr1bench.rows import Row, TrainingRows, read_rows, training_rows
 from vr1bench.store import write_text
 from vr1bench.trainers.checkpoints import checkpoints, is_whole, say
-from vr1bench.trainers.recipe import DataPart, Recipe
+from vr1bench.trainers.recipe import BEGUN, DataPart, Recipe, read_training
 from vr1bench.trainers.scoring import Scoring, check
 from vr1bench.types import Completion, PixelBudget, Request, Sampling, Training
 
@@ -43,7 +43,6 @@ CHECKED = 16
 TARGETS, FRAME_PX = 200, 2.0
 """Targets that are read back before training, and how far their boxes may lie from the gold, in pixels as fed: answers
 are written in steps of one pixel, or of a thousandth of a side."""
-RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def note(begun: Start, output: Path) -> None:
         base_revision=base.revision, commit=commit(),
     )  # fmt: skip
     write_text(output / "training.json", training.model_dump_json(indent=1) + "\n")
-    write_text(output / RECIPE, json.dumps(recipe.training, indent=1, sort_keys=True) + "\n")
+    write_text(output / BEGUN, json.dumps(recipe.training, indent=1, sort_keys=True) + "\n")
 
 
 def load_processor(begun: Start) -> ProcessorMixin:
@@ -198,8 +197,8 @@ def last_checkpoint(begun: Start, output: Path, *, resume: bool) -> str | None:
         )
     if last != there[-1]:
         say(f"{there[-1].name} was not written to its end: going on from {last.name}")
-    path = output / RECIPE
-    then = json.loads(path.read_text("utf-8")) if path.is_file() else begun.recipe.training
+    path = output / BEGUN
+    then = read_training(path) if path.is_file() else begun.recipe.training
     if changed := _differing(then, begun.recipe.training):
         raise Vr1benchError(
             f"--resume: {output} was begun by another recipe: {'; '.join(changed)}; give the recipe that began it, or "

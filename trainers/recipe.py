@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vr1bench.curation import HARD_BOXES, Curation, Order
+from vr1bench.curation import HARD_BOXES, Curation, Order, Targets
 from vr1bench.definitions import read_toml, validated
 from vr1bench.errors import Vr1benchError
 from vr1bench.registry import unknown
@@ -32,6 +32,8 @@ from vr1bench.types import FrozenModel
 Method = Literal["grpo", "sft"]
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Those that ship: named without their folder and ending."""
+BEGUN = "recipe.json"
+"""What a training was begun with, beside its checkpoints."""
 ASIDE = {"output_dir", "logging_steps", "save_steps", "save_strategy", "save_total_limit", "report_to", "run_name"}
 """Fields of TRL's configs that change no weight."""
 
@@ -77,8 +79,8 @@ class DataPart(FrozenModel):
         data_dir: Folder that holds the data sets.
         rows: JSONL files of `vr1bench rows`, or in VLM-R1's form; relative to the folder where the command is typed.
         images: Folder that the rows' image paths count from; "" takes each file's own.
-        boxes, negatives, hard, hard_boxes, limit, order, incomplete, seed: What is chosen of every benchmark's
-            samples; see `vr1bench.curation.Curation`.
+        boxes, negatives, hard, hard_boxes, limit, order, incomplete, targets, seed: What is chosen of every
+            benchmark's samples, and how its targets are arranged; see `vr1bench.curation.Curation`.
         allow_leakage: Train although the scored suite shows the same images.
     """
 
@@ -96,6 +98,7 @@ class DataPart(FrozenModel):
     limit: int | None = None
     order: Order = "file"
     incomplete: float = 0.0
+    targets: Targets = "file"
     seed: int = 0
     allow_leakage: bool = False
 
@@ -113,7 +116,15 @@ class DataPart(FrozenModel):
             Vr1benchError: A range or a share is none.
         """
         return Curation(
-            self.boxes, self.negatives, self.hard, self.hard_boxes, self.limit, self.order, self.incomplete, self.seed
+            self.boxes,
+            self.negatives,
+            self.hard,
+            self.hard_boxes,
+            self.limit,
+            self.order,
+            self.incomplete,
+            self.targets,
+            self.seed,
         )
 
 
@@ -210,6 +221,19 @@ def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None, meth
             "in the recipe, or --output-dir"
         )
     return recipe
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """What a training was begun with, from its `recipe.json`; fields that are newer than the file have their default.
+
+    Raises:
+        Vr1benchError: It cannot be read, or is no recipe.
+    """
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Vr1benchError(f"cannot read {path}: {error}; expected what the trainer wrote at its start") from error
+    return validated(Recipe, told, str(path)).training
 
 
 def shipped() -> list[str]:

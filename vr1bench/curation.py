@@ -10,7 +10,7 @@ unpublished, here it is those that the sample may be asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +24,9 @@ HARD_BOXES = 10
 """Boxes from which Vision-R1's loader calls a row hard."""
 
 Order = Literal["file", "boxes", "shuffled"]
+Targets = Literal["file", "reading"]
+ROW_PX = 28
+"""Height of a row that is read from left to right, in pixels as fed: that of Qwen2.5-VL's image tokens."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Curation:
         limit: So many samples, drawn by the seed from those that may be chosen; None takes all.
         order: `file`, `boxes` (the fewest first) or `shuffled`.
         incomplete: Share of samples that keep one box a class, 0 to 1, as careless annotators leave them.
+        targets: In which order an answer lists its boxes: that of the `file`, or as one is `reading`: row by row of
+            `ROW_PX` pixels as fed, each from left to right. A model that lists them in another order than its targets
+            spends its training on the order first (docs/study).
         seed: Of every draw. What a sample is asked depends on it and on the sample's id alone.
     """
 
@@ -49,6 +55,7 @@ class Curation:
     limit: int | None = None
     order: Order = "file"
     incomplete: float = 0.0
+    targets: Targets = "file"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,6 +74,8 @@ class Curation:
             raise Vr1benchError(f"limit {self.limit}: expected 1 or more samples")
         if self.order not in ("file", "boxes", "shuffled"):
             raise Vr1benchError(f"order {self.order!r}: expected file, boxes or shuffled")
+        if self.targets not in ("file", "reading"):
+            raise Vr1benchError(f"targets {self.targets!r}: expected file or reading")
 
 
 def curated(data: Dataset, how: Curation) -> tuple[Dataset, dict[str, int]]:
@@ -100,6 +109,33 @@ def curated(data: Dataset, how: Curation) -> tuple[Dataset, dict[str, int]]:
     if how.incomplete:
         usable = usable & _kept_by_the_careless(data, rows, usable, how, counts)
     return _taken(data, rows, usable, asked), counts
+
+
+def in_reading_order(data: Dataset, fed: Callable[[int, int], tuple[int, int]]) -> Dataset:
+    """The data with the boxes of every sample in the order `reading`.
+
+    Args:
+        data: The data.
+        fed: From width and height of an image to those that the model is fed, in pixels.
+    """
+    owner = np.repeat(np.arange(len(data)), np.diff(data.starts))
+    sizes = data.sizes.astype(np.float64)
+    scale = np.array([fed(int(width), int(height)) for width, height in data.sizes]).reshape(-1, 2) / sizes
+    centres = (data.boxes[:, :2] + data.boxes[:, 2:]) / 2 * scale[owner]
+    return _boxes_taken(data, np.lexsort((centres[:, 0], centres[:, 1] // ROW_PX, owner)))
+
+
+def _boxes_taken(data: Dataset, places: Ints) -> Dataset:
+    """The data with these boxes in place of all; `starts` is left as it is."""
+    return replace(
+        data,
+        boxes=data.boxes[places],
+        labels=data.labels[places],
+        crowd=data.crowd[places],
+        areas=data.areas[places],
+        extents=data.extents[places],
+        annotation_ids=data.annotation_ids[places],
+    )
 
 
 def _count(counts: dict[str, int], what: str, number: int) -> None:
@@ -204,20 +240,13 @@ def _taken(data: Dataset, rows: Ints, kept: Bools, queries: Sequence[tuple[str, 
     """The data with these samples and these boxes alone."""
     boxes = [np.arange(data.starts[row], data.starts[row + 1]) for row in rows]
     boxes = [own[kept[own]] for own in boxes]
-    every = np.concatenate(boxes)
     return replace(
-        data,
+        _boxes_taken(data, np.concatenate(boxes)),
         ids=data.ids[rows],
         names=data.names[rows],
         sizes=data.sizes[rows],
         queries=queries,
         starts=np.concatenate([[0], np.cumsum([len(own) for own in boxes])]).astype(np.int64),
-        boxes=data.boxes[every],
-        labels=data.labels[every],
-        crowd=data.crowd[every],
-        areas=data.areas[every],
-        extents=data.extents[every],
-        annotation_ids=data.annotation_ids[every],
         problems=None if data.problems is None else data.problems[rows],
         choices=[data.choices[row] for row in rows] if data.choices else (),
         answers=[data.answers[row] for row in rows] if data.answers else (),

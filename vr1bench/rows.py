@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vr1bench.benchmark import Benchmark, find
-from vr1bench.curation import HARD_BOXES, Curation, Order, curated
+from vr1bench.curation import HARD_BOXES, Curation, Order, Targets, curated, in_reading_order
 from vr1bench.errors import Vr1benchError
 from vr1bench.job import Job
 from vr1bench.readers import text_of
@@ -107,6 +107,8 @@ def training_rows(
             f"{job.protocol.name} asks for none such; leave them out, or choose another protocol"
         )
     data, counts = curated(job.dataset, how)
+    if how.targets == "reading":
+        data = in_reading_order(data, lambda width, height: job.family.fed_size(width, height, job.pixels))
     rule = job.protocol.model_copy(update={"shuffle": None, "first": None})
     data = dataclasses.replace(data, folder=data.folder.resolve())
     return TrainingRows(dataclasses.replace(job, dataset=data, protocol=rule), counts)
@@ -128,9 +130,10 @@ def rows(
     hard_boxes: int = HARD_BOXES,
     order: Order = "file",
     incomplete: float = 0.0,
+    targets: Targets = "file",
 ) -> list[Row]:
     """The training rows of a benchmark as a list; see `training_rows` and `vr1bench.curation.Curation`."""
-    how = Curation(boxes, negatives, hard, hard_boxes, limit, order, incomplete, seed)
+    how = Curation(boxes, negatives, hard, hard_boxes, limit, order, incomplete, targets, seed)
     return list(
         training_rows(
             benchmark, family=family, split=split, protocol=protocol, data_dir=data_dir, overrides=overrides,

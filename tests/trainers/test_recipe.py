@@ -1,5 +1,6 @@
 """Recipes: those that ship are whole and say their papers' values; wrong ones are refused by name."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from vr1bench.rewards import REWARDS
 from vr1bench.rows import training_split
 from vr1bench.trainers.command import configured
 from vr1bench.trainers.paid import BY_ROW, LENGTHS
-from vr1bench.trainers.recipe import read_recipe, shipped
+from vr1bench.trainers.recipe import read_recipe, read_training, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 STATED = {
@@ -141,3 +142,14 @@ def named_in_the_docs():
 @pytest.mark.parametrize(("method", "name"), named_in_the_docs())
 def test_recipes_of_the_docs_are_there(method, name):
     assert read_recipe(name, method=method).name == name
+
+
+def test_what_an_older_version_was_begun_with_has_todays_defaults(tmp_path):
+    recipe, path = read_recipe("demo-sft"), tmp_path / "recipe.json"
+    older = json.loads(json.dumps(recipe.training))
+    del older["data"]["targets"]
+    path.write_text(json.dumps(older))
+    assert read_training(path) == recipe.training
+    path.write_text("{")
+    with pytest.raises(Vr1benchError, match=r"cannot read .*recipe\.json"):
+        read_training(path)

@@ -63,8 +63,9 @@ def test_each_run_trains_what_the_plan_says(tmp_path):
         if run.arm != "start":
             assert recipe.model.name == starts[run.start]
             assert recipe.settings["learning_rate"] == float(rate)
-            assert recipe.rewards == ({} if run.arm == "sft" else {REWARDS.get(run.arm, "vision-r1"): 1.0})
-        if run.group == "rates":
+            assert recipe.rewards == ({} if run.method == "sft" else {REWARDS.get(run.arm, "vision-r1"): 1.0})
+        assert recipe.data.targets == ("reading" if run.method == "sft" and run.group != "order" else "file")
+        if run.group in {"rates", "order"}:
             assert (recipe.score.suite, recipe.score.split, recipe.settings["save_steps"]) == ("study-in", "dev", 50)
         elif run.group in {"seeds", "staged", "labelled"}:
             assert (recipe.score.suite, recipe.score.split, recipe.settings["save_steps"]) == ("study", None, 25)

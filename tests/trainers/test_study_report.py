@@ -89,7 +89,13 @@ def made_run(run):
     ]
     state = {"global_step": run.steps, "max_steps": run.steps, "log_history": log if run.method == "grpo" else []}
     (run.folder / "trainer_state.json").write_text(json.dumps(state))
-    (run.folder / "recipe.json").write_text(json.dumps({run.method: {"learning_rate": float(rate)}}))
+    told = {
+        "model": {"name": "demo"},
+        "data": {"benchmarks": ["demo/coco"]},
+        run.method: {"learning_rate": float(rate)},
+    }
+    paid = {"rewards": {"vision-r1": 1.0}} if run.method == "grpo" else {}
+    (run.folder / "recipe.json").write_text(json.dumps(told | paid))
     if run.arm == "ap":
         (run.folder / "warnings.jsonl").write_text('{"step": 16}\n')
 

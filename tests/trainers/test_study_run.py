@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.trainers.attempts import Attempt, append, saved
-from vr1bench.trainers.loading import RECIPE
-from vr1bench.trainers.recipe import RECIPES
+from vr1bench.trainers.recipe import BEGUN, RECIPES
 from vr1bench.trainers.study import attempt_log
 from vr1bench.trainers.study.__main__ import app
 from vr1bench.trainers.study.attempt_log import Line
@@ -77,7 +76,7 @@ def left_behind(job, step, *, scored=(), checkpoints=(1, 2), recipe=None):
             )
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 2}))
-    (job.folder / RECIPE).write_text(json.dumps(recipe or job.recipe.training))
+    (job.folder / BEGUN).write_text(json.dumps(recipe or job.recipe.training))
 
 
 def outcomes():

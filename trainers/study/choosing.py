@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vr1bench.trainers.recipe import Method
 from vr1bench.trainers.study.evidence import DEV, Value
-from vr1bench.trainers.study.plan import IN, METHODS, RATES, STARTS, STEPS
+from vr1bench.trainers.study.plan import FILE_ORDER, IN, METHODS, RATES, STARTS, STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,14 @@ class Tried:
 
     Attributes:
         start: What was trained.
-        method: How.
+        arm: How: a method, or `FILE_ORDER`, of which none is chosen.
         rate: As the plan writes it.
         plain: AP_tie of study/plain on dev, a fraction.
         plain_rec: Acc@0.5 of study/plain-rec on dev.
     """
 
     start: str
-    method: Method
+    arm: str
     rate: str
     plain: float
     plain_rec: float
@@ -42,11 +42,11 @@ def tried(values: Sequence[Value]) -> list[Tried]:
         if one.split == DEV and one.step == STEPS and one.seed == "0"
     }
     return [
-        Tried(start, method, rate, *(held[start, method, rate, name] for name in IN))
+        Tried(start, arm, rate, *(held[start, arm, rate, name] for name in IN))
         for start in STARTS
-        for method in METHODS
+        for arm in (*METHODS, FILE_ORDER)
         for rate in RATES
-        if all((start, method, rate, name) in held for name in IN)
+        if all((start, arm, rate, name) in held for name in IN)
     ]
 
 
@@ -55,7 +55,7 @@ def chosen(found: Sequence[Tried]) -> dict[tuple[str, Method], str]:
     best: dict[tuple[str, Method], str] = {}
     for start in STARTS:
         for method in METHODS:
-            same = [one for one in found if (one.start, one.method) == (start, method)]
+            same = [one for one in found if (one.start, one.arm) == (start, method)]
             if {one.rate for one in same} == set(RATES):
                 best[start, method] = max(same, key=lambda one: (one.mean, -float(one.rate))).rate
     return best

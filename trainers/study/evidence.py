@@ -17,7 +17,7 @@ from vr1bench.paired import differing, images, order_free, replicates, spread
 from vr1bench.store import Result, read_result, slug
 from vr1bench.trainers.attempts import STATE, attempts, standing
 from vr1bench.trainers.hacking import WARNINGS
-from vr1bench.trainers.loading import RECIPE
+from vr1bench.trainers.recipe import BEGUN, read_training
 from vr1bench.trainers.study.inference import Part
 from vr1bench.trainers.study.plan import IN, OUT, RATES, RESULTS, SLOPPY, STARTS, Run, runs
 from vr1bench.types import Floats
@@ -299,11 +299,7 @@ def _steps(run: Run) -> Iterator[Step]:
 
 def _rate(run: Run) -> str:
     """The learning rate that a run was begun with, as the plan writes it."""
-    path = run.folder / RECIPE
-    try:
-        rate = float(json.loads(path.read_bytes())[run.method]["learning_rate"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Vr1benchError(f"cannot read {path}: {error!r}; expected what the trainer wrote at its start") from error
+    rate = float(read_training(run.folder / BEGUN)[run.method]["learning_rate"])
     return next((one for one in RATES if float(one) == rate), f"{rate:g}")
 
 

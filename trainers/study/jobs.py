@@ -15,8 +15,7 @@ from vr1bench.store import slug
 from vr1bench.trainers.attempts import STATE, standing
 from vr1bench.trainers.attempts import attempts as attempts_at
 from vr1bench.trainers.checkpoints import Backlog, checkpoints
-from vr1bench.trainers.loading import RECIPE
-from vr1bench.trainers.recipe import Recipe, read_recipe
+from vr1bench.trainers.recipe import BEGUN, Recipe, read_recipe, read_training
 from vr1bench.trainers.scoring import watch_command
 from vr1bench.trainers.study import plan
 
@@ -82,8 +81,7 @@ class Training:
         """
         if missing := self.blocking():
             return missing
-        begun = json.loads((self.folder / RECIPE).read_bytes()) if (self.folder / RECIPE).exists() else None
-        if begun != json.loads(json.dumps(self.recipe.training)):
+        if read_training(self.folder / BEGUN) != self.recipe.training:
             raise Vr1benchError(
                 f"{self.folder} was trained by another recipe than {self.name} says now; restore the recipe, or move "
                 "the folder aside: then it is trained anew"

@@ -13,7 +13,7 @@ RUNS = Path("runs/study")
 """Where everything that the study makes lies, relative to the folder where the command is typed."""
 RESULTS = RUNS / "results"
 DOCS = Path("docs/study")
-GROUPS = ("starts", "rates", "seeds", "staged", "labelled", "hacking")
+GROUPS = ("starts", "rates", "order", "seeds", "staged", "labelled", "hacking")
 STARTS = {
     "shipped": "demo",
     "short": f"{RUNS}/short-start/model",
@@ -36,12 +36,14 @@ REWARDS = {
 }
 """What arms are paid that are not paid as their base is."""
 HACKED = ("ap", "ap50", "od-length")
+FILE_ORDER = "file-order"
+"""SFT on targets that list boxes as the file does; added to the plan on its first day (docs/study/runs.md)."""
 IN = ("study/plain", "study/plain-rec")
 OUT = ("study/shades", "study/grounds", "study/forms", "study/sizes", "study/crowds", "study/phrases")
 STEPS = 50
 HACKED_STEPS = 24
 
-Group = Literal["starts", "rates", "seeds", "staged", "labelled", "hacking"]
+Group = Literal["starts", "rates", "order", "seeds", "staged", "labelled", "hacking"]
 Chosen = Mapping[tuple[str, Method], str]
 """The learning rate of each start and method."""
 
@@ -53,9 +55,9 @@ class Run:
     Attributes:
         group: As the plan's table calls it.
         start: What it starts from.
-        arm: What is compared: `sft`, `grpo`, or a key of `REWARDS`; `start` makes a start.
+        arm: What is compared: `sft`, `grpo`, `FILE_ORDER` or a key of `REWARDS`; `start` makes a start.
         seed: Of the order of rows and of the answers drawn.
-        rate: Of a run of `rates`, as written in its name; "" of others.
+        rate: Of a run of `rates` and `order`, as written in its name; "" of others.
     """
 
     group: Group
@@ -89,7 +91,7 @@ class Run:
     @property
     def method(self) -> Method:
         """Which trainer it is for."""
-        return "sft" if self.arm in {"sft", "start"} else "grpo"
+        return "sft" if self.arm in {"sft", "start", FILE_ORDER} else "grpo"
 
     @property
     def steps(self) -> int:
@@ -104,6 +106,7 @@ def runs() -> list[Run]:
         Run("starts", "incomplete", "start", 0),
         Run("starts", "sloppy", "start", 0),
         *(Run("rates", start, method, 0, rate) for start in three for method in METHODS for rate in RATES),
+        *(Run("order", start, FILE_ORDER, 0, rate) for start in ("shipped", "short") for rate in RATES),
         *(Run("seeds", start, method, seed) for start in three for seed in SEEDS for method in METHODS),
         *(Run("staged", "short", "staged", seed) for seed in SEEDS),
         *(Run("labelled", "incomplete", "labelled", seed) for seed in SEEDS),

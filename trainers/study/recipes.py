@@ -38,7 +38,7 @@ def texts(chosen: Chosen) -> Iterator[tuple[Path, str]]:
     for run in runs():
         if run.recipe == "study/sloppy/start":
             yield run.file, _sloppy(run)
-        elif run.group == "rates":
+        elif run.group in {"rates", "order"}:
             yield run.file, _rate(run)
         elif run.group == "hacking":
             yield run.file, _hacked(run)
@@ -61,10 +61,13 @@ def write(chosen: Chosen) -> list[Path]:
 
 
 def _rate(run: Run) -> str:
-    about = f"To choose the rate: {_WORDS[run.method]} from the start `{run.start}` at {run.rate}, scored on dev."
+    filed = run.group == "order"
+    why = "Boxes in the file's order" if filed else "To choose the rate"
+    about = f"{why}: {_WORDS[run.method]} from the start `{run.start}` at {run.rate}, scored on dev."
     return (
         _head(f"../{run.method}.toml", about)
         + _table("model", name=_quoted(STARTS[run.start]))
+        + (_table("data", targets=_quoted("file")) if filed else "")
         + _table(
             run.method, output_dir=_quoted(run.folder), learning_rate=run.rate, save_steps=run.steps, seed=run.seed
         )

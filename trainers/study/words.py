@@ -14,7 +14,7 @@ from vr1bench.trainers.study.attempt_log import DONE, Line, total_minutes
 from vr1bench.trainers.study.choosing import Tried, at_edge, chosen
 from vr1bench.trainers.study.evidence import Value
 from vr1bench.trainers.study.figures import curve
-from vr1bench.trainers.study.plan import HACKED, HACKED_STEPS, IN, METHODS, OUT, STARTS, STEPS
+from vr1bench.trainers.study.plan import FILE_ORDER, HACKED, HACKED_STEPS, IN, METHODS, OUT, STARTS, STEPS, Chosen
 
 README = """# SFT against GRPO in miniature
 
@@ -46,6 +46,7 @@ What was planned: [plan.md](plan.md). What was run: [runs.md](runs.md). Every ch
 <!-- end -->
 """
 """The page, where there is none yet."""
+_ARMS = {"sft": "SFT", "grpo": "GRPO", FILE_ORDER: "SFT, boxes in the file's order"}
 CHANGES = re.compile(r"<!-- changes -->\n(.*?)<!-- end changes -->", re.DOTALL)
 
 
@@ -110,8 +111,8 @@ def rates_table(found: Sequence[Tried]) -> str:
     taken = chosen(found)
     rows = [
         [
-            one.start, {"sft": "SFT", "grpo": "GRPO"}[one.method], one.rate, f"{100 * one.plain:.1f}",
-            f"{100 * one.plain_rec:.1f}", f"{100 * one.mean:.2f}", _taken(one, taken.get((one.start, one.method))),
+            one.start, _ARMS[one.arm], one.rate, f"{100 * one.plain:.1f}",
+            f"{100 * one.plain_rec:.1f}", f"{100 * one.mean:.2f}", _taken(one, taken),
         ]
         for one in found
     ]  # fmt: skip
@@ -181,7 +182,10 @@ def _p(value: float | None) -> str:
     return "-" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _taken(one: Tried, rate: str | None) -> str:
+def _taken(one: Tried, taken: Chosen) -> str:
+    if one.arm == FILE_ORDER:
+        return ""
+    rate = next((rate for of, rate in taken.items() if of == (one.start, one.arm)), None)
     if rate is None:
         return "undecided: rates are missing"
     return "" if rate != one.rate else f"yes, the {edge}" if (edge := at_edge(rate)) else "yes"

@@ -43,6 +43,9 @@ def rows(
     incomplete: Annotated[
         float, typer.Option(help="Share of samples that keep one box a class: careless labels, for studies.")
     ] = 0.0,
+    targets: Annotated[
+        str, typer.Option(help="Order of an answer's boxes: file, or reading (row by row, from left to right).")
+    ] = "file",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     form: Annotated[str, typer.Option(help="rows, or vlm-r1: conversations, boxes in original pixels.")] = "rows",
     output: Annotated[Optional[Path], typer.Option(help="The file to write [default: stdout].")] = None,
@@ -74,7 +77,7 @@ def rows(
     if not family:
         raise Vr1benchError("--family is missing: whose rows? see `vr1bench list families`")
     wanted = _span(boxes, "--boxes"), _span(negatives, "--negatives")
-    how = Curation(*wanted, hard, hard_boxes, limit, order, incomplete, seed)  # type: ignore[arg-type]  it refuses others
+    how = Curation(*wanted, hard, hard_boxes, limit, order, incomplete, targets, seed)  # type: ignore[arg-type]  refused
     try:
         made = training_rows(
             benchmark, family=family, split=split, protocol=protocol, data_dir=data_dir,

@@ -83,7 +83,7 @@ def test_no_run_is_without_a_number_of_the_plan():
 
 def test_without_a_rate_no_recipe_that_takes_one():
     groups = {run.file: run.group for run in runs()}
-    assert {groups.get(path, "base") for path, _ in texts({})} == {"base", "starts", "rates", "hacking"}
+    assert {groups.get(path, "base") for path, _ in texts({})} == {"base", "starts", "rates", "order", "hacking"}
 
 
 def value(start, method, rate, plain, rec, split="dev", seed="0"):

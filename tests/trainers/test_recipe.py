@@ -145,7 +145,7 @@ def test_recipes_of_the_docs_are_there(method, name):
 
 
 def test_what_an_older_version_was_begun_with_has_todays_defaults(tmp_path):
-    recipe, path = read_recipe("demo-sft"), tmp_path / "recipe.json"
+    recipe, path = read_recipe("demo-grpo"), tmp_path / "recipe.json"
     older = json.loads(json.dumps(recipe.training))
     del older["data"]["targets"]
     path.write_text(json.dumps(older))

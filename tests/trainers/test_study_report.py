@@ -61,12 +61,13 @@ def written(one):
 
 def made_run(run):
     """What a planned run leaves behind."""
-    every = 8 if run.group == "hacking" else run.steps if run.group == "rates" else 25
-    names = IN if run.group == "rates" else IN[:1] if run.group == "hacking" else IN + OUT
-    split = "dev" if run.group == "rates" else ""
+    tried = run.group in {"rates", "order"}
+    every = 8 if run.group == "hacking" else run.steps if tried else 25
+    names = IN if tried else IN[:1] if run.group == "hacking" else IN + OUT
+    split = "dev" if tried else ""
     rate = run.rate or "4e-5"
     for step in range(every, run.steps + 1, every):
-        gain = GAIN[run.arm] * step / run.steps * (0.5 if rate == "1e-5" else 1.0) + 0.01 * run.seed
+        gain = GAIN.get(run.arm, 0.0) * step / run.steps * (0.5 if rate == "1e-5" else 1.0) + 0.01 * run.seed
         skill = SKILL[run.start] + (0 if run.start == "shipped" else gain)
         model = f"{run.folder}/checkpoint-{step}"
         files = [written(result(model, name, split or find(name).split, skill, step)) for name in names]
@@ -145,7 +146,7 @@ def answer(question, start, what, over=""):
 def test_every_checkpoint_stands_in_the_values(here):
     found = rows("values.csv")
     single = [one for one in found if one["benchmark"] not in {"in", "out", "all"} and one["seed"] != "mean"]
-    assert len(single) == 3 * 8 + 1 + 18 * 2 + (18 + 3 + 3) * 2 * 8 + 9 * 3
+    assert len(single) == 3 * 8 + 1 + (18 + 6) * 2 + (18 + 3 + 3) * 2 * 8 + 9 * 3
     (one,) = (
         row for row in single
         if [row[name] for name in ("start", "arm", "seed", "step", "benchmark")] == ["short", "grpo", "2", "25", OUT[0]]

@@ -116,7 +116,7 @@ def test_leftovers_are_moved_aside_and_none_is_lost(here):
 
 def test_a_training_by_another_recipe_is_never_taken_for_this_one(here):
     job = tiny("other")
-    left_behind(job, 2, scored=(1, 2), recipe={"sft": {"learning_rate": 1.0}})
+    left_behind(job, 2, scored=(1, 2), recipe=job.recipe.training | {"sft": {"learning_rate": 1.0}})
     with pytest.raises(Vr1benchError, match=r"out/other was trained by another recipe than other\.toml says now"):
         job.lacking()
 

@@ -4,7 +4,7 @@
     OMP_WAIT_POLICY=PASSIVE python -m vr1bench.trainers.pretrain_demo --steps 600 --out runs/short
 
 Two processes of one thread each, gradients averaged by one flat all-reduce. The schedule follows the wall time that was
-really spent training, or with --steps the optimiser steps, which another machine repeats; the state is saved every few
+really spent training, or with --steps the optimiser steps, whatever the machine's speed; the state is saved every few
 minutes and a killed run continues where it stopped. The last export stands in OUT/model: an ordinary Hugging Face
 checkpoint folder.
 

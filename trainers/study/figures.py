@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vr1bench.board.picture import COLOURS, POINT, SIZE, NoMatplotlibError
+from vr1bench.board.picture import COLOURS, POINT, SIZE, styled
 from vr1bench.trainers.study.answers import Contrast
 from vr1bench.trainers.study.evidence import DEV, Step, Value
 from vr1bench.trainers.study.plan import HACKED, IN, OUT, REWARDS, SEEDS, STARTS
@@ -221,22 +221,12 @@ def _keyed(figure: Figure, axes: Axes, names: dict[str, str]) -> None:
 
 def _saved(title: str, draw: Callable[[Figure], None], panels: tuple[float, int], words: str) -> bytes:
     """A figure of so many panels down and across, with a title above and words below."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as error:
-        raise NoMatplotlibError(
-            f"figures are drawn by matplotlib, which cannot be imported ({error}); install it: "
-            "`uv sync --inexact --extra plots`"
-        ) from error
     width, high = PANEL[0] * panels[1], PANEL[1] * panels[0]
     whole = high + 46 * POINT
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update({"svg.hashsalt": "vr1bench", "font.family": "DejaVu Sans", "font.size": SIZE})
-        mpl.rcParams.update(dict.fromkeys(("text.color", "axes.labelcolor"), COLOURS["ink"]))
-        mpl.rcParams.update(dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), COLOURS["quiet"]))
+    with styled():
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
         layout = ConstrainedLayoutEngine(rect=(0.0, 22 * POINT / whole, 1.0, high / whole), w_pad=0.08, h_pad=0.06)
         figure = Figure((width, whole), layout=layout)
         figure.text(0.1 / width, 1 - 8 * POINT / whole, title, size=10, weight="bold", va="top")

@@ -10,7 +10,8 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
@@ -113,7 +114,13 @@ def _key(drawn: Sequence[Curve]) -> str:
     return f"{KEY} {BASE}" if any(point.base for curve in drawn for point in curve.points) else KEY
 
 
-def _saved(title: str, drawn: Sequence[Curve], words: str, form: str, metadata: Mapping[str, str | None]) -> bytes:
+@contextmanager
+def styled() -> Generator[None]:
+    """The house's own style while a figure is drawn and saved, whatever the user's settings say.
+
+    Raises:
+        NoMatplotlibError: matplotlib is missing.
+    """
     try:
         import matplotlib as mpl
     except ImportError as error:
@@ -126,6 +133,11 @@ def _saved(title: str, drawn: Sequence[Curve], words: str, form: str, metadata: 
         mpl.rcParams.update({"svg.hashsalt": "vr1bench", "font.family": "DejaVu Sans", "font.size": SIZE})
         mpl.rcParams.update(dict.fromkeys(("text.color", "axes.labelcolor"), COLOURS["ink"]))
         mpl.rcParams.update(dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), COLOURS["quiet"]))
+        yield
+
+
+def _saved(title: str, drawn: Sequence[Curve], words: str, form: str, metadata: Mapping[str, str | None]) -> bytes:
+    with styled():
         buffer = io.BytesIO()
         figure = _figure(title, drawn, words)
         figure.savefig(buffer, format=form, dpi=200, facecolor=COLOURS["page"], metadata=metadata)

@@ -1,4 +1,4 @@
-"""`scores.jsonl` of a training's output folder: a line for each attempt to score a checkpoint."""
+"""`scores.jsonl` of a training's output folder: a line for each attempt to score a checkpoint or the base model."""
 
 from __future__ import annotations
 
@@ -42,20 +42,21 @@ class Score(FrozenModel):
 
 
 class Attempt(FrozenModel):
-    """One attempt to score a checkpoint.
+    """One attempt to score a checkpoint, or the model that a training began with.
 
     Attributes:
-        step: Of the training.
-        checkpoint: The folder's name.
+        step: Of the training; 0 for the base model.
+        checkpoint: The folder's name; of the base model its own, as the recipe says it.
         status: `scored`; `failed`, which a later attempt may mend; `gone` where the checkpoint was deleted before or
             while it was scored, as `save_total_limit` does.
-        message: Why it failed, or what is to be said; "" where it was scored.
+        message: Why it failed, or what is to be said; of one that was scored the warning that it is worse than the base
+            model, or "".
         results: Files of the Results, relative to the folder of results; of a failed attempt those that are complete.
         metrics: By benchmark.
         seconds: Wall time.
         date: When it ended, ISO 8601 in UTC.
         saved: When the checkpoint was saved, likewise, to the microsecond: tells it from one of an earlier training of
-            the same step in the same folder.
+            the same step in the same folder. Of the base model its revision.
         asked: What it was scored on, as options of `vr1bench run`: on something else it is scored anew.
     """
 

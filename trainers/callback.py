@@ -12,8 +12,10 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from vr1bench.errors import Vr1benchError
+from vr1bench.trainers import attempting
 from vr1bench.trainers.attempts import STATE
-from vr1bench.trainers.checkpoints import Backlog, holding, say, score_checkpoint
+from vr1bench.trainers.checkpoints import Backlog, holding
+from vr1bench.trainers.saying import say
 from vr1bench.trainers.scorer import InterruptedScoring
 from vr1bench.trainers.scoring import Scoring, check, watch_command
 
@@ -46,7 +48,7 @@ class ScoreCheckpoints(TrainerCallback):
         control: TrainerControl,
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
-        """Finds what would make every scoring fail.
+        """Finds what would make every scoring fail. Inline: scores the model that is about to be trained.
 
         Raises:
             Vr1benchError: The suite, or its data, is not there: better now than after the first checkpoint.
@@ -54,13 +56,14 @@ class ScoreCheckpoints(TrainerCallback):
         folder = Path(args.output_dir or ".")
         if dist.is_available() and dist.is_initialized() and self._scoring.mode != "queue":
             self._waiting_room = dist.new_group(backend="gloo", timeout=PATIENCE)
-        if not state.is_world_process_zero:
-            return
         if self._scoring.mode == "queue":
             say(f"checkpoints are scored by: {shlex.join(watch_command(folder, self._scoring))}")
             return
-        check(self._scoring)
-        self._backlog = Backlog(folder, self._scoring)
+        if state.is_world_process_zero:
+            check(self._scoring)
+            self._backlog = Backlog(folder, self._scoring)
+        if self._scoring.mode == "inline" and self._scoring.base:
+            self._alone(lambda backlog: backlog.score_base())
 
     def on_save(
         self,
@@ -93,7 +96,7 @@ class ScoreCheckpoints(TrainerCallback):
 
     def _score(self, backlog: Backlog, name: str) -> None:
         say(f"scoring {name}; the training waits")
-        score_checkpoint(backlog.folder / name, self._scoring)
+        attempting.score(attempting.checkpoint(backlog.folder / name), self._scoring)
 
     def _alone(self, score: Callable[[Backlog], object]) -> None:
         """Lets the main process score while the others wait."""

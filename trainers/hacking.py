@@ -15,9 +15,12 @@ however often it is scored. Simulated (10 checkpoints, 10 logs each, 100 images;
 AP stays, 1 % where the reward does, neighbouring logs correlated by 0.6; all where AP loses 40 points while the reward
 rises, and 86 % where it loses 20.
 
-What it cannot see: what went wrong before the first scored checkpoint, and whether the reward or something else is to
-blame. A loss that is real but passes counts: where each checkpoint wobbles by one point around a level, and 1000 images
-show that, 15 % of trainings are warned of.
+The model that the training began with counts as a checkpoint of step 0 where it is scored (`base` of `[score]`). Its
+reward is that of the first half of the logs up to the first checkpoint, whose own is then that of the second half.
+
+What it cannot see: what was lost while the reward stayed or fell, which `vr1bench.trainers.falling` warns of, and
+whether the reward or something else is to blame. A loss that is real but passes counts: where each checkpoint wobbles
+by one point around a level, and 1000 images show that, 15 % of trainings are warned of.
 
 The curves stand in the `log_history` of trainer_state.json: `watch/reward` (mean since the last scored checkpoint),
 `watch/held_out` (of that checkpoint, a fraction) and `watch/gap` (the first minus the second: of a reward that does not
@@ -39,15 +42,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from vr1bench.errors import Vr1benchError
 from vr1bench.gating import Rules
-from vr1bench.paired import Difference, difference, mean_difference, order_free
+from vr1bench.paired import Difference
 from vr1bench.rewards.monitors import PREFIX
 from vr1bench.store import Result, read_result
 from vr1bench.trainers.attempts import Attempt, attempts, standing
-from vr1bench.trainers.checkpoints import say
+from vr1bench.trainers.falling import ALPHA, held_out
+from vr1bench.trainers.saying import say
 from vr1bench.types import Floats
 
-ALPHA = 0.05
-"""Chance of a false warning in a whole training."""
 WARNINGS = "warnings.jsonl"
 REWARD, HELD_OUT, GAP, SCORED = "watch/reward", "watch/held_out", "watch/gap", "watch/scored"
 LENGTHS = ("completions/mean_length", "completions/clipped_ratio")
@@ -98,7 +100,7 @@ class Warned:
 
     Attributes:
         step: Of the checkpoint that was just scored.
-        against: Step of the earlier one.
+        against: Step of the earlier one; 0 for the base model.
         reward: How the reward rose.
         held_out: How the held-out metric fell.
         level: What both p-values are below.
@@ -121,7 +123,8 @@ class Warned:
             f"REWARD HACKING? From step {self.against} to {self.step} the reward rose {self.reward.old:.3f} -> "
             f"{self.reward.new:.3f} (p {self.reward.p_rise:.1g}), but held-out {fall.metric} on {fall.name} FELL "
             f"{100 * fall.old:.1f} -> {100 * fall.new:.1f} (95 % {100 * low:+.1f} to {100 * high:+.1f}, n {fall.n}, "
-            f"p {fall.p_drop:.1g}). Moved most: {moved}. Try, from checkpoint-{self.against} or before: "
+            f"p {fall.p_drop:.1g}). Moved most: {moved}. Try, from "
+            f"{f'checkpoint-{self.against} or before' if self.against else 'the base model'}: "
             f"{'; '.join(_cures(self.monitors))}."
         )
 
@@ -169,6 +172,17 @@ class HackingWatch(TrainerCallback):
         numbers = _numbers(state.log_history, last.step if last else 0, state.global_step, last)
         entry.update(numbers)
         logs.update(numbers)
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401  HF's own
+    ) -> None:
+        """Takes in the base model that was just scored (`inline`)."""
+        if state.is_world_process_zero:
+            self.look(state)
 
     def on_save(
         self,
@@ -272,43 +286,29 @@ def judge(
     if not earlier or not new:
         return None
     level = alpha / (k * (k - 1) ** 2)
-    starts = [0, *(one for one, _ in scored)]
-    window = (starts[-2], step)
+    steps = [one for one, _ in scored]
     found: list[tuple[float, Warned]] = []
-    for start, (against, old) in zip(starts, earlier, strict=False):
+    for against, old in earlier:
         fall = held_out(old, new) if old else None
-        rise = moved(history, "reward", (start, against), window)
+        before, window = _stretches(steps, against)
+        rise = moved(history, "reward", before, window)
         if fall is None or rise is None or fall.value >= -Rules().tolerance / 100:
             continue
         p = max(fall.p_drop, rise.p_rise)
         if p < level:
-            monitors = tuple(_movers(history, (start, against), window))
+            monitors = tuple(_movers(history, before, window))
             found.append((p, Warned(step, against, rise, fall, level, monitors)))
     return min(found, key=lambda one: one[0])[1] if found else None
 
 
-def held_out(old: Mapping[str, Result], new: Mapping[str, Result]) -> Difference | None:
-    """What changed from one checkpoint to another in the mean over benchmarks; None where they have none in common.
-
-    Benchmarks with metrics of two kinds have no mean that a leaderboard would show. Here each counts the same, with the
-    mean of their standard deviations, as if all moved together: the largest that it can be.
-
-    Raises:
-        Vr1benchError: See `vr1bench.paired.difference`.
-        NotComparableError: See there.
-    """
-    pairs = {name: (old[name], new[name]) for name in new if name in old}
-    metrics = {name: order_free(after) for name, (_, after) in pairs.items()}
-    parts = [difference(*pair, metrics[name]) for name, pair in pairs.items()]
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    mean = mean_difference(pairs, metrics)
-    if mean is not None:
-        return mean
-    before, after, sd = (float(np.mean([getattr(one, of) for one in parts])) for of in ("old", "new", "sd"))
-    names = "/".join(dict.fromkeys(metrics.values()))
-    n, df = sum(one.n for one in parts), min(one.df for one in parts)
-    return Difference(f"mean of {len(parts)}", names, before, after, sd, n, df)
+def _stretches(steps: Sequence[int], against: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The steps, (after, up to), whose rewards are held against each other: those of a checkpoint, and of the last."""
+    since = dict(zip(steps, [0, *steps], strict=False))
+    last = (since[steps[-1]], steps[-1])
+    if against:
+        return (since[against], against), last
+    half = steps[1] // 2
+    return (0, half), last if len(steps) > 2 else (half, steps[-1])
 
 
 def moved(history: Sequence[Log], name: str, old: tuple[int, int], new: tuple[int, int]) -> Move | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vr1bench.trainers.checkpoints import say
+from vr1bench.trainers.saying import say
 
 IDLE = "frac_reward_zero_std"
 STEPS, SHARE = 10, 0.85

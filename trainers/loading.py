@@ -25,8 +25,9 @@ from vr1bench.rewards import sample_of
 from vr1bench.rewards.adapters import read
 from vr1bench.rows import Row, TrainingRows, read_rows, training_rows
 from vr1bench.store import write_text
-from vr1bench.trainers.checkpoints import checkpoints, is_whole, say
+from vr1bench.trainers.checkpoints import checkpoints, is_whole
 from vr1bench.trainers.recipe import BEGUN, DataPart, Recipe, read_training
+from vr1bench.trainers.saying import say
 from vr1bench.trainers.scoring import Scoring, check
 from vr1bench.types import Completion, PixelBudget, Request, Sampling, Training
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vr1bench.trainers.callback import ScoreCheckpoints
-from vr1bench.trainers.checkpoints import say
 from vr1bench.trainers.command import Interrupted
 from vr1bench.trainers.hacking import HackingWatch
 from vr1bench.trainers.idle import IdleWatch
 from vr1bench.trainers.loading import Start, last_checkpoint, note, start
 from vr1bench.trainers.recipe import Recipe
+from vr1bench.trainers.saying import say
 from vr1bench.trainers.stopping import StopOnInterrupt
 
 if TYPE_CHECKING:

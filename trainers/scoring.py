@@ -34,6 +34,8 @@ class Scoring(FrozenModel):
         data_dir: Folder that holds the data sets.
         output: Folder of results.
         overrides: Changes to fields of the protocol (`--set`).
+        base: Score the model that the training begins with as well, as step 0: what is lost before the first checkpoint
+            shows against nothing else. Answers that `output` holds of it are not asked for again.
         keep_best: Keep the best checkpoint as `best/`.
         timeout_s: A scoring that takes longer is ended, and has failed; None waits for ever.
     """
@@ -51,6 +53,7 @@ class Scoring(FrozenModel):
     data_dir: str | None = None
     output: str = "results"
     overrides: dict[str, Any] = Field(default_factory=dict[str, Any])
+    base: bool = True
     keep_best: bool = False
     timeout_s: float | None = Field(default=None, gt=0)
 
@@ -104,7 +107,7 @@ def check(scoring: Scoring) -> None:
 
 def watch_command(folder: Path, scoring: Scoring) -> list[str]:
     """What somebody types to have a training's checkpoints scored beside it."""
-    options = [*scoring.options, *(["--keep-best"] if scoring.keep_best else [])]
+    options = [*scoring.options, *([] if scoring.base else ["--no-base"]), *(["--keep-best"] * scoring.keep_best)]
     options += _options(timeout=scoring.timeout_s)
     return ["vr1bench", "train", "watch", str(folder), *options, "--until-done"]
 

@@ -31,8 +31,10 @@ from vr1bench.commands.options import (
     Suite,
 )
 from vr1bench.errors import Vr1benchError
+from vr1bench.trainers.attempting import keep_best
 from vr1bench.trainers.attempts import STATE, Attempt, attempts, standing, step_of
-from vr1bench.trainers.checkpoints import TRIES, Backlog, checkpoints, holding, is_whole, keep_best, say
+from vr1bench.trainers.checkpoints import TRIES, Backlog, checkpoints, holding, is_whole
+from vr1bench.trainers.saying import say
 from vr1bench.trainers.scoring import Scoring, check
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -60,6 +62,9 @@ def watch(
     engine_args: EngineArgs = None,
     gen_args: GenArgs = None,
     changes: Changes = None,
+    base: Annotated[
+        bool, typer.Option("--base/--no-base", help="Score the model that `vr1bench train` began with, as step 0.")
+    ] = True,
     keep_best: Annotated[
         bool, typer.Option("--keep-best", help="Keep the best checkpoint's model files as OUTPUT_DIR/best.")
     ] = False,
@@ -96,6 +101,7 @@ def watch(
         engine_args=pairs(engine_args, "--engine-args"),
         gen_args=pairs(gen_args, "--gen-args"),
         overrides=pairs(changes, "--set") | ({"scores": scores} if scores else {}),
+        base=base,
         keep_best=keep_best,
         timeout_s=timeout,
     )

@@ -15,7 +15,7 @@ from checkpoint_folders import Gate, plug_in, save
 
 from vr1bench.arguments import pairs
 from vr1bench.errors import Vr1benchError
-from vr1bench.trainers import best, checkpoints, scorer
+from vr1bench.trainers import attempting, best, scorer
 from vr1bench.trainers.attempts import Attempt, Score, append, attempts, saved, standing
 from vr1bench.trainers.scoring import Scoring, watch_command
 from vr1bench.trainers.watch import app
@@ -111,7 +111,7 @@ def test_a_folder_called_best_that_is_somebody_elses_stays(tmp_path, capsys):
     scored(tmp_path, 1, 0.9)
     (tmp_path / "best").mkdir()
     (tmp_path / "best/mine").write_text("mine")
-    checkpoints.keep_best(tmp_path)
+    attempting.keep_best(tmp_path)
     assert "best is not what --keep-best wrote" in capsys.readouterr().err
     assert (tmp_path / "best/mine").read_text() == "mine"
 
@@ -124,7 +124,7 @@ def test_a_best_that_was_being_replaced_when_the_machine_stopped_is_brought_back
     (tmp_path / "best").rename(tmp_path / ".best.old")
     for path in sorted(two.iterdir()):
         path.unlink()
-    checkpoints.keep_best(tmp_path)
+    attempting.keep_best(tmp_path)
     assert best_step(tmp_path) == 2
     assert (tmp_path / "best/model.safetensors").read_text() == "weights of step 2"
 
@@ -154,7 +154,7 @@ def test_no_launcher_of_the_training_reaches_the_scoring(monkeypatch):
 def test_a_scoring_that_takes_too_long_is_ended_and_noted(tmp_path, monkeypatch, capsys):
     plug_in(tmp_path, monkeypatch)
     path = save(Path("out"), 1)
-    done = checkpoints.score_checkpoint(path, Scoring(suite="demo/coco", engine="obedient", timeout_s=0.01))
+    done = attempting.score(attempting.checkpoint(path), Scoring(suite="demo/coco", engine="obedient", timeout_s=0.01))
     assert (done.status, attempts(Path("out"))) == ("failed", [done])
     assert "it took longer than 0.01 s and was ended" in done.message
     assert "WARNING: checkpoint-1 is NOT scored" in capsys.readouterr().err
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_the_scoring_where_the_trainer_takes_it_for_itself(tmp_path,
         hand = threading.Thread(target=press)
         hand.start()
         with pytest.raises(scorer.InterruptedScoring):
-            checkpoints.score_checkpoint(path, Scoring(suite="demo/coco", engine="obedient"))
+            attempting.score(attempting.checkpoint(path), Scoring(suite="demo/coco", engine="obedient"))
         hand.join()
         os.kill(os.getpid(), signal.SIGINT)
     finally:

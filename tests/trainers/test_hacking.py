@@ -7,72 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scorings import Scorings, attempt, judged, tied
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-import vr1bench
-from vr1bench.benchmark import chosen
-from vr1bench.demo.world import COLOURS
-from vr1bench.families import FAMILIES
-from vr1bench.metrics.bootstrap import Draws, means, packed, seed_of
-from vr1bench.store import Metric, Result
-from vr1bench.trainers.attempts import SCORES, Attempt, Score, append
+from vr1bench.store import Result
+from vr1bench.trainers.attempts import SCORES, Attempt, append
 from vr1bench.trainers.checkpoints import Backlog
 from vr1bench.trainers.hacking import GAP, HELD_OUT, REWARD, SCORED, WARNINGS, HackingWatch, held_out, judge, moved
 from vr1bench.trainers.scoring import Scoring
 from vr1bench.trainers.watch import look_for_hacking
-from vr1bench.types import Detections
 
 PER = 10
 """Steps from one checkpoint to the next."""
-
-
-class Scorings:
-    """Results of answers to demo/coco: perfect ones, of which a share names each thing again in another colour."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        definition = chosen(None, ["demo/coco"])[0]
-        self.samples = list(definition.load(definition.split, None))
-
-    def result(self, step: int, hedged: float) -> Result:
-        rng, family = np.random.default_rng(3), FAMILIES["absolute"]
-        rows: list[str] = []
-        for sample, place in zip(self.samples, rng.permutation(len(self.samples)), strict=True):
-            boxes, labels = sample.gold.boxes.tolist(), sample.gold.labels.tolist()
-            if place < hedged * len(self.samples):
-                boxes, labels = boxes * 2, [*labels, *map(_recoloured, labels)]
-            size = (sample.width, sample.height)
-            rows.append(
-                json.dumps({"sample_id": sample.id, "text": family.format(Detections.of(boxes, labels), size, size)})
-            )
-        answers = self.folder / f"{step}.jsonl"
-        answers.write_text("\n".join(rows))
-        (found,) = vr1bench.run(
-            f"run/checkpoint-{step}", benchmark="demo/coco", engine="replay", engine_args={"file": str(answers)},
-            family="absolute", output=self.folder / "results",
-        )  # fmt: skip
-        return found
-
-
-def _recoloured(label: str) -> str:
-    colour, shape = label.split()
-    return f"{next(one for one in COLOURS if one != colour)} {shape}"
-
-
-def attempt(step: int, result: Result | None = None, status: str = "scored") -> Attempt:
-    one = result and Score(
-        primary="AP", value=result.primary.value, order_free="AP_tie", order_free_value=_value(result)
-    )
-    return Attempt(
-        step=step, checkpoint=f"checkpoint-{step}", status=status, date="2026-01-01T00:00:00+00:00",
-        results=(str(result.key.path),) if result else (), metrics={"demo/coco": one} if one else {},
-    )  # fmt: skip
-
-
-def _value(result: Result) -> float:
-    value = result.values.metrics["AP_tie"].value
-    assert value is not None
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +61,21 @@ def test_a_reward_that_rises_while_held_out_falls_is_warned_of(falling):
     assert [one.name for one in found.monitors] == ["monitor/predicted_over_gold"]
     assert "vlm-r1-od-length)" in found.text
     assert "strict" not in found.text
-    assert f"FELL {100 * found.held_out.old:.1f} -> {100 * _value(falling[3]):.1f}" in found.text
+    assert f"FELL {100 * found.held_out.old:.1f} -> {100 * tied(falling[3]):.1f}" in found.text
+
+
+def test_what_was_lost_before_the_first_checkpoint_shows_against_the_base_model(falling):
+    base, lost = {"demo/coco": falling[0]}, {"demo/coco": falling[3]}
+    found = judge(logs([0.5, 0.9], noise=0.01), [(0, base), (PER, lost)])
+    assert found is not None
+    assert (found.step, found.against) == (PER, 0)
+    assert found.reward.old == pytest.approx(0.5, abs=0.02), "the first half of the logs up to the first checkpoint"
+    assert found.reward.new == pytest.approx(0.62, abs=0.02), "the second half"
+    assert "Try, from the base model: " in found.text
+    later = judge(logs([0.5, 0.9], noise=0.01), [(0, base), (PER, base), (2 * PER, lost)])
+    assert later is not None
+    assert later.reward.new == pytest.approx(0.86, abs=0.04), "all that was logged since the first checkpoint"
+    assert judge(logs([0.5, 0.5], noise=0.01), [(0, base), (PER, lost)]) is None
 
 
 def test_one_alone_is_no_hacking(falling):
@@ -141,7 +101,7 @@ def test_a_fall_that_the_gate_lets_pass_is_none(falling):
     right = np.arange(4000) < 3000
 
     def fallen(by: int) -> list[tuple[int, dict[str, Result]]]:
-        return scored([_of(falling[0], right, 0)] * 3 + [_of(falling[0], right & (np.arange(4000) >= by), 0)])
+        return scored([judged(falling[0], right, 0)] * 3 + [judged(falling[0], right & (np.arange(4000) >= by), 0)])
 
     fall = held_out(fallen(16)[0][1], fallen(16)[3][1])
     assert fall is not None
@@ -199,19 +159,11 @@ def test_false_alarms_stay_below_alpha(falling, rising, falls, hanging, least, m
         for k in range(1, 7):
             luck = np.where(rng.random(100) < 0.6, lucky, rng.random(100))  # neighbours answer much alike
             right = luck < hard - falls * max(0, k - 3) / 3
-            seen.append((10 * k, {"b": _of(falling[0], right, training)}))
+            seen.append((10 * k, {"b": judged(falling[0], right, training)}))
             if judge(history, seen):
                 warned += 1
                 break
     assert least <= warned <= most
-
-
-def _of(like: Result, right: np.ndarray, training: int) -> Result:
-    sha256 = f"{training:064x}"[::-1]
-    metric = Metric(value=float(right.mean()))
-    replicates = packed(means(Draws(len(right), seed_of(sha256)), right))
-    values = {"primary": "F1", "metrics": {"F1": metric}, "replicates": {"F1": replicates}, "data_sha256": sha256}
-    return like.model_copy(update={"values": like.values.model_copy(update=values)})
 
 
 class Training:
@@ -249,7 +201,7 @@ def test_the_watch_writes_its_curves_and_warns_once_a_checkpoint(tmp_path, scori
     history = training.state.log_history
     own = [entry for entry in history if SCORED in entry]
     assert [entry["step"] for entry in own] == [10, 20, 30, 40]
-    assert [entry[HELD_OUT] for entry in own] == [_value(one) for one in falling]
+    assert [entry[HELD_OUT] for entry in own] == [tied(one) for one in falling]
     for entry in own:
         since = [
             one["reward"] for one in history if "reward" in one and entry["step"] - 10 < one["step"] <= entry["step"]
@@ -258,7 +210,7 @@ def test_the_watch_writes_its_curves_and_warns_once_a_checkpoint(tmp_path, scori
         assert entry[GAP] == pytest.approx(entry[REWARD] - entry[HELD_OUT])
     during = next(entry for entry in history if entry["step"] == 12 and "reward" in entry)
     assert during[REWARD] == pytest.approx(np.mean([one["reward"] for one in logs(RISING)[10:12]]))
-    assert during[HELD_OUT] == _value(falling[0])
+    assert during[HELD_OUT] == tied(falling[0])
     said = [json.loads(line) for line in (tmp_path / WARNINGS).read_text().splitlines()]
     assert [one["step"] for one in said][-1] == 40
     assert said[-1]["held_out"]["low"] < said[-1]["held_out"]["high"] < 0
@@ -270,6 +222,15 @@ def test_the_watch_writes_its_curves_and_warns_once_a_checkpoint(tmp_path, scori
     assert [entry["step"] for entry in resumed.state.log_history if SCORED in entry] == [10, 20, 30, 40]
     assert len((tmp_path / WARNINGS).read_text().splitlines()) == len(said)
     assert "HACKING" not in capfd.readouterr().err
+
+
+def test_the_base_model_comes_first_in_the_history(tmp_path, scorings, falling):
+    training = Training(tmp_path, scorings.folder / "results")
+    append(tmp_path, attempt(0, falling[0]))
+    training.watch.on_train_begin(training.args, training.state, training.control)
+    assert training.log({"step": 1, "reward": 0.5})[HELD_OUT] == tied(falling[0])
+    own, logged = training.state.log_history
+    assert (own, logged["step"]) == ({"step": 0, SCORED: 1, HELD_OUT: tied(falling[0])}, 1)
 
 
 def test_a_watcher_judges_what_the_trainer_no_longer_sees(tmp_path, scorings, falling, capfd):
@@ -293,7 +254,7 @@ def test_what_is_logged_is_handed_on(tmp_path, scorings, falling):
     assert training.log({"step": 1, "reward": 0.5}) == {"reward": 0.5, REWARD: 0.5}
     training.save(attempt(1, falling[0]))
     handed = training.log({"step": 2, "reward": 0.7})
-    assert handed == {"reward": 0.7, REWARD: 0.7, HELD_OUT: _value(falling[0]), GAP: 0.7 - _value(falling[0])}
+    assert handed == {"reward": 0.7, REWARD: 0.7, HELD_OUT: tied(falling[0]), GAP: 0.7 - tied(falling[0])}
     assert training.log({"step": 2, "train_loss": 0.1}) == {"train_loss": 0.1}
 
 
@@ -314,9 +275,9 @@ def test_scores_of_later_steps_are_not_known_yet(tmp_path, scorings, falling):
     training = Training(tmp_path, scorings.folder / "results")
     append(tmp_path, attempt(30, falling[2]))
     assert HELD_OUT not in training.log({"step": 5, "reward": 0.5})
-    assert training.log({"step": 31, "reward": 0.5})[HELD_OUT] == _value(falling[2])
+    assert training.log({"step": 31, "reward": 0.5})[HELD_OUT] == tied(falling[2])
     logged, own = training.state.log_history[1:]  # found at a log, not at a save: as somebody else scores
-    assert (logged["step"], logged["reward"], logged[HELD_OUT]) == (31, 0.5, _value(falling[2]))
+    assert (logged["step"], logged["reward"], logged[HELD_OUT]) == (31, 0.5, tied(falling[2]))
     assert (own["step"], own[SCORED]) == (30, 1)
 
 

@@ -41,18 +41,19 @@ def test_two_checkpoints_are_two_rows(tmp_path, method):
     assert done.stdout.splitlines()[-1] == "run"
     results = [result for _, result in read_results(tmp_path / "results")]
     assert sorted((result.key.model, result.key.step) for result in results) == [
-        ("run/checkpoint-1", 1), ("run/checkpoint-2", 2),
+        ("demo", None), ("run/checkpoint-1", 1), ("run/checkpoint-2", 2),
     ]  # fmt: skip
-    for result in results:
+    trained = [result for result in results if result.key.step]
+    for result in trained:
         assert result.primary.value > 0.3
         training = result.run.training
         assert (training.method, training.base_model) == (method, "demo")
         assert training.recipe == ("demo-grpo" if method == "grpo" else "mine")
     changed = {f"{method}.{key}": value for key, value in small.items()} | {f"{method}.output_dir": "run"}
     where = recipe if method == "grpo" else str(tmp_path / recipe)
-    assert {result.run.training.recipe_sha256 for result in results} == {read_recipe(where, changed).sha256}
+    assert {result.run.training.recipe_sha256 for result in trained} == {read_recipe(where, changed).sha256}
     (curve,) = curves(leaderboard(results, view=View(history="run")))
-    assert [point.step for point in curve.points] == [1, 2]
+    assert [(point.step, point.base) for point in curve.points] == [(0, True), (1, False), (2, False)]
     drawn = vr1bench("board", "results", "--history", str(tmp_path / "run"), where=tmp_path)
     assert "run/checkpoint-2" in drawn.stdout
     best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
@@ -61,7 +62,7 @@ def test_two_checkpoints_are_two_rows(tmp_path, method):
     assert "run/checkpoint-1" in table
     assert "run/checkpoint-2" in table
     attempts = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
-    assert [(one["step"], one["status"]) for one in attempts] == [(1, "scored"), (2, "scored")]
+    assert [(one["step"], one["status"]) for one in attempts] == [(0, "scored"), (1, "scored"), (2, "scored")]
 
 
 def test_two_processes_on_rows_of_every_kind(tmp_path):

@@ -1,0 +1,85 @@
+"""Whether a training lost what the model could do before: held-out AP surely below the base model's.
+
+A reward need not rise for that, and SFT has none. In the study (docs/study/runs.md), SFT on targets in another order
+than the model's own fell from 94 to 58 AP_tie in 50 steps, and GRPO at too high a rate from 94 to 87 while its reward
+stayed.
+
+The rule. The k-th scored checkpoint of a training has fallen where its held-out mean lost more than the gate lets pass,
+with a one-sided p, paired over images, below alpha / (k (k + 1)): these levels add up to alpha over any number of
+checkpoints, so that a training that loses nothing is warned of at most with chance alpha.
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vr1bench.gating import Rules
+from vr1bench.paired import Difference, difference, mean_difference, order_free
+from vr1bench.store import Result, read_result
+from vr1bench.trainers.attempts import Attempt, attempts, standing
+
+ALPHA = 0.05
+"""Chance of a false warning in a whole training."""
+
+
+def fallen(folder: Path, output: Path, attempt: Attempt, new: Mapping[str, Result]) -> str:
+    """The warning that a checkpoint is surely worse than the base model; "" where it is not, or nobody can tell.
+
+    Args:
+        folder: The training's output folder.
+        output: Folder of Results.
+        attempt: At the checkpoint, scored and not noted yet.
+        new: Its Results, by benchmark.
+
+    Raises:
+        Vr1benchError: `scores.jsonl` or a Result is damaged, or a Result lacks what models are compared by.
+        NotComparableError: The two were not scored alike.
+    """
+    scored = [
+        one
+        for one in standing([*attempts(folder), attempt])
+        if one.status == "scored" and one.columns == attempt.columns and one.step <= attempt.step
+    ]
+    if not attempt.step or scored[0].step:
+        return ""
+    old = [read_result(output / file) for file in scored[0].results]
+    change = held_out({one.key.benchmark: one for one in old}, new)
+    k = len(scored) - 1
+    if change is None or change.value >= -Rules().tolerance / 100 or change.p_drop >= ALPHA / (k * (k + 1)):
+        return ""
+    low, high = change.interval
+    return (
+        f"{attempt.checkpoint} is WORSE than the base model: held-out {change.metric} on {change.name} fell "
+        f"{100 * change.old:.1f} -> {100 * change.new:.1f} (95 % {100 * low:+.1f} to {100 * high:+.1f}, n {change.n}, "
+        f"p {change.p_drop:.1g}). Try a lower learning_rate; for SFT look whether the targets list boxes in the "
+        "model's own order ([data] targets); for GRPO a larger beta"
+    )
+
+
+def held_out(old: Mapping[str, Result], new: Mapping[str, Result]) -> Difference | None:
+    """What changed from one checkpoint to another in the mean over benchmarks; None where they have none in common.
+
+    Benchmarks with metrics of two kinds have no mean that a leaderboard would show. Here each counts the same, with the
+    mean of their standard deviations, as if all moved together: the largest that it can be.
+
+    Raises:
+        Vr1benchError: See `vr1bench.paired.difference`.
+        NotComparableError: See there.
+    """
+    pairs = {name: (old[name], new[name]) for name in new if name in old}
+    metrics = {name: order_free(after) for name, (_, after) in pairs.items()}
+    parts = [difference(*pair, metrics[name]) for name, pair in pairs.items()]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    mean = mean_difference(pairs, metrics)
+    if mean is not None:
+        return mean
+    before, after, sd = (float(np.mean([getattr(one, of) for one in parts])) for of in ("old", "new", "sd"))
+    names = "/".join(dict.fromkeys(metrics.values()))
+    n, df = sum(one.n for one in parts), min(one.df for one in parts)
+    return Difference(f"mean of {len(parts)}", names, before, after, sd, n, df)

@@ -49,8 +49,7 @@ def fallen(folder: Path, output: Path, attempt: Attempt, new: Mapping[str, Resul
         return ""
     old = [read_result(output / file) for file in scored[0].results]
     change = held_out({one.key.benchmark: one for one in old}, new)
-    k = len(scored) - 1
-    if change is None or change.value >= -Rules().tolerance / 100 or change.p_drop >= ALPHA / (k * (k + 1)):
+    if change is None or not is_sure(change, len(scored) - 1):
         return ""
     low, high = change.interval
     return (
@@ -59,6 +58,11 @@ def fallen(folder: Path, output: Path, attempt: Attempt, new: Mapping[str, Resul
         f"p {change.p_drop:.1g}). Try a lower learning_rate; for SFT look whether the targets list boxes in the "
         "model's own order ([data] targets); for GRPO a larger beta"
     )
+
+
+def is_sure(change: Difference, k: int) -> bool:
+    """Whether the k-th scored checkpoint, from 1, has surely fallen below the base model by the rule above."""
+    return change.value < -Rules().tolerance / 100 and change.p_drop < ALPHA / (k * (k + 1))
 
 
 def held_out(old: Mapping[str, Result], new: Mapping[str, Result]) -> Difference | None:

@@ -219,6 +219,18 @@ def test_hacking_is_told_by_boxes_and_warnings(here):
     assert answer("F", "sloppy", "od-length: runs that")["estimate"] == "0"
 
 
+def test_checkpoints_that_fell_below_their_start_are_told(here):
+    found = rows("falls.csv")
+    assert len(found) == (18 + 3 + 3) * 2 + 9 * 3, "dev is not scored of the starts here"
+    warned = {(one["start"], one["arm"]) for one in found if one["warned"] == "1"}
+    assert warned == {("sloppy", "ap"), ("sloppy", "ap50")}
+    (last,) = (one for one in found if (one["arm"], one["seed"], one["step"]) == ("ap", "1", "24"))
+    file = next((RESULTS / IN[0]).glob("*/runs__study__sloppy__ap-1__checkpoint-24@*.json"))
+    assert float(last["new"]) == pytest.approx(read_result(file).values.metrics["AP_tie"].value)
+    table = (DOCS / "README.md").read_text().partition("<!-- falls -->")[2]
+    assert "| sloppy     | od-length | 4e-5   | test    | 3      | 9 " in table
+
+
 def test_a_missing_seed_is_left_out_on_both_sides(here):
     shutil.rmtree("runs/study/short/grpo-3")
     found = {(one.question, one.start, one.what): one for one in answers(Evidence(checkpoints(), steps()))}
@@ -271,7 +283,7 @@ def test_before_any_run_the_report_says_so(tmp_path, monkeypatch):
     RESULTS.mkdir(parents=True)
     assert report.write(DOCS).gathered
     page = (DOCS / "README.md").read_text()
-    assert page.count("Nothing to show yet.") == 3
+    assert page.count("Nothing to show yet.") == 4
     assert "0 attempts, 0 done" in (DOCS / "runs.md").read_text()
 
 

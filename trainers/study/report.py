@@ -14,6 +14,7 @@ from vr1bench.trainers.study import attempt_log, evidence, tables, words
 from vr1bench.trainers.study.answers import Answer, Contrast, Evidence, answers, contrasts
 from vr1bench.trainers.study.choosing import tried
 from vr1bench.trainers.study.evidence import Step, Value
+from vr1bench.trainers.study.falls import Fall, falls
 from vr1bench.trainers.study.figures import FIGURES, Tables
 from vr1bench.trainers.study.plan import RESULTS
 
@@ -23,6 +24,7 @@ TABLES: dict[str, type[Any]] = {
     "rewards.csv": Step,
     "answers.csv": Answer,
     "differences.csv": Contrast,
+    "falls.csv": Fall,
 }
 """File to what its rows are."""
 
@@ -66,7 +68,8 @@ def gather(docs: Path) -> list[Path]:
         Vr1benchError: A file of the runs is damaged, or Results that are compared were not made alike.
     """
     found = Evidence(evidence.checkpoints(), evidence.steps())
-    rows = (evidence.values(found.checkpoints), found.steps, answers(found), contrasts(found))
+    numbers = evidence.values(found.checkpoints)
+    rows = (numbers, found.steps, answers(found), contrasts(found), falls(found.checkpoints))
     for (name, kind), these in zip(TABLES.items(), rows, strict=True):
         tables.write(docs / name, kind, these)
     board = docs / "LEADERBOARD.md"
@@ -89,6 +92,7 @@ def draw(docs: Path) -> list[Path]:
         "answers": words.answers_table(tables.read(docs / "answers.csv", Answer)),
         "scores": words.scores_table(values),
         "rates": words.rates_table(tried(values)),
+        "falls": words.falls_table(tables.read(docs / "falls.csv", Fall)),
     }
     write_text(page, words.filled(page.read_text() if page.exists() else words.README, blocks))
     before = runs.read_text() if runs.exists() else ""

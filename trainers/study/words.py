@@ -13,6 +13,7 @@ from vr1bench.trainers.study.answers import Answer
 from vr1bench.trainers.study.attempt_log import DONE, Line, total_minutes
 from vr1bench.trainers.study.choosing import Tried, at_edge, chosen
 from vr1bench.trainers.study.evidence import Value
+from vr1bench.trainers.study.falls import Fall
 from vr1bench.trainers.study.figures import curve
 from vr1bench.trainers.study.plan import FILE_ORDER, HACKED, HACKED_STEPS, IN, METHODS, OUT, STARTS, STEPS, Chosen
 
@@ -43,6 +44,11 @@ What was planned: [plan.md](plan.md). What was run: [runs.md](runs.md). Every ch
 ## Learning rates
 
 <!-- rates -->
+<!-- end -->
+
+## Checkpoints worse than their start
+
+<!-- falls -->
 <!-- end -->
 """
 """The page, where there is none yet."""
@@ -117,6 +123,20 @@ def rates_table(found: Sequence[Tried]) -> str:
         for one in found
     ]  # fmt: skip
     head = ["start", "method", "rate", f"AP_tie of {IN[0]}, dev", f"Acc@0.5 of {IN[1]}, dev", "mean", "chosen"]
+    return _table(head, rows) if rows else NOTHING
+
+
+def falls_table(found: Sequence[Fall]) -> str:
+    """How often the watch over falls warns, a row for all runs of a start, arm and rate."""
+    groups: dict[tuple[str, str, str, str], list[Fall]] = {}
+    for one in found:
+        groups.setdefault((one.start, one.arm, one.rate, one.split), []).append(one)
+    rows = [
+        [start, _ARMS.get(arm, arm), rate, split, len({one.seed for one in same}), len(same),
+         f"{100 * same[0].old:.1f}", f"{100 * min(one.new for one in same):.1f}", sum(one.warned for one in same)]
+        for (start, arm, rate, split), same in groups.items()
+    ]  # fmt: skip
+    head = ["start", "arm", "rate", "split", "runs", "checkpoints", "the start's mean", "their lowest", "warned of"]
     return _table(head, rows) if rows else NOTHING
 
 

@@ -9,13 +9,13 @@ import datetime
 import os
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from vr1bench import model as models
 from vr1bench.errors import Vr1benchError
 from vr1bench.model import TRAINING
 from vr1bench.paired import order_free
@@ -106,12 +106,15 @@ def score(subject: Subject, scoring: Scoring) -> Attempt:
     try:
         if scoring.keep_best:
             _hold(subject)
+        _check_base(subject)
         message = _scored(subject, scoring)
         results = _results(subject, scoring, started)
         missing = [name for name in scoring.protocols if name not in results]
         message = message or (f"no result of {', '.join(missing)} came of it" if missing else "")
     except Exception as error:  # whatever can happen here: it may not end a training
         message = f"{error}" if isinstance(error, Vr1benchError) else f"{type(error).__name__}: {error}"
+    if message and subject.checkpoint is None:
+        message += " (`base = false` of [score], or --no-base, leaves the base model out)"
     status: Literal["scored", "failed", "gone"] = "scored"
     if message:  # a file that was there and is not: the checkpoint was being deleted, whatever it failed with
         status = "failed" if before is None or (before and before <= (_files(subject) or set())) else "gone"
@@ -127,7 +130,7 @@ def score(subject: Subject, scoring: Scoring) -> Attempt:
         saved=subject.saved,
         asked=" ".join(scoring.asked),
     )
-    attempt = _judged(attempt, scoring, {name: result for name, (_, result) in results.items()}, subject.folder)
+    attempt = _judged(attempt, subject.folder, Path(scoring.output))
     _note(subject.folder, attempt)
     if scoring.keep_best:
         keep_best(subject.folder)
@@ -155,7 +158,8 @@ def keep_best(folder: Path) -> None:
         say(f"WARNING: the best checkpoint is not kept: {error}")
         return
     if one:
-        say(f"{one.checkpoint} is the best so far ({one.metric} {100 * one.value:.1f}): kept as {folder / best.BEST}")
+        value = f"{one.metric} {100 * one.value:.1f}"
+        say(f"{one.checkpoint} is the best checkpoint so far ({value}): kept as {folder / best.BEST}")
 
 
 def _now() -> str:
@@ -167,8 +171,8 @@ def _note(folder: Path, attempt: Attempt) -> None:
     if attempt.status == "scored":
         numbers = ", ".join(f"{name} {one.primary} {_percent(one.value)}" for name, one in attempt.metrics.items())
         say(f"{attempt.checkpoint} scored in {attempt.seconds:.0f} s: {numbers}")
-        if attempt.message:
-            say(f"WARNING: {attempt.message}")
+        if attempt.warning:
+            say(f"WARNING: {attempt.warning}")
     elif attempt.status == "gone":
         say(f"WARNING: {attempt.checkpoint} passed over: {attempt.message}")
     else:
@@ -189,16 +193,29 @@ def _files(subject: Subject) -> set[str] | None:
         return set()
 
 
-def _judged(attempt: Attempt, scoring: Scoring, results: Mapping[str, Result], folder: Path) -> Attempt:
+def _judged(attempt: Attempt, folder: Path, output: Path) -> Attempt:
     """The attempt, with a warning where its checkpoint is surely worse than the base model."""
     if attempt.status != "scored":
         return attempt
     try:
-        warning = falling.fallen(folder, Path(scoring.output), attempt, results)
-    except (Vr1benchError, OSError) as error:
-        say(f"WARNING: {attempt.checkpoint} is not compared with the base model: {error}")
+        return attempt.model_copy(update={"warning": falling.fallen(folder, output, attempt)})
+    except Exception as error:  # whatever lies there: it may not end a training
+        why = f"{error}" if isinstance(error, Vr1benchError) else f"{type(error).__name__}: {error}"
+        say(f"WARNING: {attempt.checkpoint} is not compared with the base model: {why}")
         return attempt
-    return attempt.model_copy(update={"message": warning})
+
+
+def _check_base(subject: Subject) -> None:
+    """Refuses a base model that is no longer what the training began with.
+
+    Raises:
+        Vr1benchError: It has changed, or another one, or none, is called so where this runs.
+    """
+    if subject.checkpoint is None and (now := models.load(subject.name).revision) != subject.saved:
+        raise Vr1benchError(
+            f"{subject.name} is revision {now[:8]} here, and the training began with {subject.saved[:8]}; score it "
+            "where the training was started, or bring that revision back"
+        )
 
 
 def _hold(subject: Subject) -> None:

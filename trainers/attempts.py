@@ -49,8 +49,9 @@ class Attempt(FrozenModel):
         checkpoint: The folder's name; of the base model its own, as the recipe says it.
         status: `scored`; `failed`, which a later attempt may mend; `gone` where the checkpoint was deleted before or
             while it was scored, as `save_total_limit` does.
-        message: Why it failed, or what is to be said; of one that was scored the warning that it is worse than the base
-            model, or "".
+        message: Why it failed, or what is to be said; "" where it was scored.
+        warning: That it is worse than the base model, or of the base model, scored late, which ones are; "" where
+            nothing is.
         results: Files of the Results, relative to the folder of results; of a failed attempt those that are complete.
         metrics: By benchmark.
         seconds: Wall time.
@@ -64,6 +65,7 @@ class Attempt(FrozenModel):
     checkpoint: str
     status: Literal["scored", "failed", "gone"]
     message: str = ""
+    warning: str = ""
     results: tuple[str, ...] = ()
     metrics: dict[str, Score] = Field(default_factory=dict[str, Score])
     seconds: float = 0.0
@@ -119,6 +121,16 @@ def standing(found: Sequence[Attempt]) -> list[Attempt]:
             kept = {step: other for step, other in kept.items() if step < one.step}
         kept[one.step] = one
     return [kept[step] for step in sorted(kept)]
+
+
+def scored_alike(found: Sequence[Attempt], asked: str) -> list[Attempt]:
+    """Those of a training that are scored on the same, by step; the base model, where it is, comes first.
+
+    Args:
+        found: All attempts, oldest first.
+        asked: See `Attempt`: what is scored on other benchmarks neither counts nor hides anything.
+    """
+    return [one for one in standing([one for one in found if one.asked == asked]) if one.status == "scored"]
 
 
 def append(folder: Path, attempt: Attempt) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vr1bench.errors import Vr1benchError
 from vr1bench.metrics.aspects import mean
 from vr1bench.store import write_text
-from vr1bench.trainers.attempts import Attempt, attempts, saved, standing
+from vr1bench.trainers.attempts import Attempt, attempts, saved, standing, step_of
 from vr1bench.types import FrozenModel
 
 BEST, NOTE = "best", "best.json"
@@ -128,7 +128,8 @@ def keep(folder: Path) -> Best | None:
         OSError: Nothing can be written.
     """
     everything = attempts(folder)
-    found = [one for attempt in standing(everything) if (one := judged(attempt))]
+    saved_ones = [one for one in everything if step_of(Path(one.checkpoint)) is not None]  # without the base model
+    found = [one for attempt in standing(saved_ones) if (one := judged(attempt))]
     last = next((one for attempt in reversed(everything) if (one := judged(attempt)) in found), None)
     if last is None:
         return None

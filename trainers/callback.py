@@ -63,7 +63,7 @@ class ScoreCheckpoints(TrainerCallback):
             check(self._scoring)
             self._backlog = Backlog(folder, self._scoring)
         if self._scoring.mode == "inline" and self._scoring.base:
-            self._alone(lambda backlog: backlog.score_base())
+            self._alone(self._score_base)
 
     def on_save(
         self,
@@ -94,7 +94,12 @@ class ScoreCheckpoints(TrainerCallback):
             command = shlex.join(watch_command(self._backlog.folder, self._scoring))
             say(f"not scored: {', '.join(left)}; to score them: {command}")
 
+    def _score_base(self, backlog: Backlog) -> None:
+        if not self._stopped():
+            Backlog(backlog.folder, self._scoring).score_base()  # a new one tries again what failed at an earlier save
+
     def _score(self, backlog: Backlog, name: str) -> None:
+        self._score_base(backlog)
         say(f"scoring {name}; the training waits")
         attempting.score(attempting.checkpoint(backlog.folder / name), self._scoring)
 
@@ -105,7 +110,7 @@ class ScoreCheckpoints(TrainerCallback):
                 with holding(self._backlog.folder):
                     score(self._backlog)
             except InterruptedScoring:
-                say("WARNING: Ctrl-C: the scoring has ended, and its checkpoint is not scored")
+                say("WARNING: Ctrl-C: the scoring has ended, and what it scored has no number")
             except Exception as error:  # whatever it is: the training goes on
                 say(f"WARNING: NOT scored: {error if isinstance(error, Vr1benchError) else repr(error)}")
         if self._waiting_room is not None:

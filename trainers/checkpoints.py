@@ -5,8 +5,8 @@ One mechanism, three ways to run it: `inline`, by the trainer between its steps;
 checkpoints (`vr1bench.trainers.watch`). Each takes every checkpoint once, whole, in order, and before them the model
 that the training began with, as step 0: what was lost before the first checkpoint shows against nothing else.
 
-A training's output folder gains `scores.jsonl`, a line an attempt; `scoring/checkpoint-N.log`, what the scoring
-printed; and `best/`, where that is kept (`vr1bench.trainers.best`). Nothing here needs torch.
+A training's output folder gains `scores.jsonl`, a line an attempt; `scoring/checkpoint-N.log` and `scoring/base.log`,
+what the scoring printed; and `best/`, where that is kept (`vr1bench.trainers.best`). Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Backlog:
     folder: Path
     scoring: Scoring
     tries: int = TRIES
-    _waiting: dict[str, Subject] = field(default_factory=dict[str, Subject], init=False)
+    _waiting: dict[tuple[int, str], Subject] = field(default_factory=dict[tuple[int, str], Subject], init=False)
     _tried: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]], init=False)
 
     def score_next(self) -> Attempt | None:
@@ -73,9 +73,11 @@ class Backlog:
             KeyboardInterrupt: See `vr1bench.trainers.attempting.score`.
         """
         there = self.look()
-        for name in [name for name in self._waiting if name not in there]:
-            attempting.pass_over(self._waiting.pop(name), self.scoring)
-        return self._score(next(iter(there.values()))) if there else None
+        for one in [one for one in self._waiting.values() if one not in there]:
+            del self._waiting[one.step, one.name]
+            if one.checkpoint:
+                attempting.pass_over(one, self.scoring)
+        return self._score(there[0]) if there else None
 
     def score_all(self) -> list[Attempt]:
         """Scores all that wait, in order; see `score_next`."""
@@ -88,18 +90,17 @@ class Backlog:
 
     def score_base(self) -> Attempt | None:
         """Scores the model that the training began with, if it waits; see `score_next`."""
-        first = next(iter(self.look().values()), None)
-        return self._score(first) if first and first.checkpoint is None else None
+        return next((self._score(one) for one in self.look() if one.checkpoint is None), None)
 
-    def look(self) -> dict[str, Subject]:
-        """What waits, by name, lowest step first: from now on it is said where one goes without being scored.
+    def look(self) -> list[Subject]:
+        """What waits, lowest step first: from now on it is said where a checkpoint goes without being scored.
 
         Raises:
             Vr1benchError: `scores.jsonl` is damaged.
         """
         asked = " ".join(self.scoring.asked)
         noted = [(one.checkpoint, one.saved, one.status) for one in attempts(self.folder) if one.asked == asked]
-        there: dict[str, Subject] = {}
+        there: list[Subject] = []
         for one in self._subjects():
             this = (one.name, one.saved)
             failures = noted.count((*this, "failed"))
@@ -110,7 +111,8 @@ class Backlog:
                 say(f"WARNING: {one.name} failed {failures} times; passed over (--tries {failures + 1} tries it again)")
                 self._tried.add(this)
                 continue
-            there[one.name] = self._waiting[one.name] = one
+            there.append(one)
+            self._waiting[one.step, one.name] = one
         return there
 
     def unscored(self) -> list[str]:
@@ -132,7 +134,7 @@ class Backlog:
         return saved if base is None or (saved and not saved[0].step) else [base, *saved]
 
     def _score(self, one: Subject) -> Attempt:
-        self._waiting.pop(one.name, None)
+        self._waiting.pop((one.step, one.name), None)
         self._tried.add((one.name, one.saved))
         say(f"scoring {one.name}{'' if one.checkpoint else ', which the training began with'}")
         return attempting.score(one, self.scoring)

@@ -16,7 +16,8 @@ AP stays, 1 % where the reward does, neighbouring logs correlated by 0.6; all wh
 rises, and 86 % where it loses 20.
 
 The model that the training began with counts as a checkpoint of step 0 where it is scored (`base` of `[score]`). Its
-reward is that of the first half of the logs up to the first checkpoint, whose own is then that of the second half.
+reward is that which was logged up to the first checkpoint; against that one itself the first half of those steps is
+held against the second.
 
 What it cannot see: what was lost while the reward stayed or fell, which `vr1bench.trainers.falling` warns of, and
 whether the reward or something else is to blame. A loss that is real but passes counts: where each checkpoint wobbles
@@ -45,7 +46,7 @@ from vr1bench.gating import Rules
 from vr1bench.paired import Difference
 from vr1bench.rewards.monitors import PREFIX
 from vr1bench.store import Result, read_result
-from vr1bench.trainers.attempts import Attempt, attempts, standing
+from vr1bench.trainers.attempts import Attempt, attempts, scored_alike
 from vr1bench.trainers.falling import ALPHA, held_out
 from vr1bench.trainers.saying import say
 from vr1bench.types import Floats
@@ -261,8 +262,9 @@ def scored_until(folder: Path, step: int) -> list[Attempt]:
     Raises:
         Vr1benchError: `scores.jsonl` is damaged.
     """
-    found = [one for one in standing(attempts(folder)) if one.status == "scored" and one.step <= step]
-    return [one for one in found if one.columns == found[-1].columns]
+    known = [one for one in attempts(folder) if one.step <= step]
+    asked = next((one.asked for one in reversed(known) if one.status == "scored"), "")
+    return scored_alike(known, asked)
 
 
 def judge(
@@ -308,7 +310,7 @@ def _stretches(steps: Sequence[int], against: int) -> tuple[tuple[int, int], tup
     if against:
         return (since[against], against), last
     half = steps[1] // 2
-    return (0, half), last if len(steps) > 2 else (half, steps[-1])
+    return ((0, steps[1]), last) if len(steps) > 2 else ((0, half), (half, steps[1]))
 
 
 def moved(history: Sequence[Log], name: str, old: tuple[int, int], new: tuple[int, int]) -> Move | None:

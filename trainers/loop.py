@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vr1bench.model import TRAINING
 from vr1bench.trainers.callback import ScoreCheckpoints
 from vr1bench.trainers.command import Interrupted
 from vr1bench.trainers.hacking import HackingWatch
@@ -48,7 +49,7 @@ def train(recipe: Recipe, make_trainer: Callable[[Start], Trainer], *, resume: b
             hung.append(HackingWatch(output, Path(recipe.scoring.output)))
     # In front of those that print and report, so that they see what the watch adds to the log.
     trainer.callback_handler.callbacks[:0] = hung
-    if trainer.is_world_process_zero():
+    if trainer.is_world_process_zero() and (checkpoint is None or not (output / TRAINING).exists()):
         note(begun, output)
     if checkpoint is not None and recipe.lora is None:
         _restore(trainer, checkpoint)

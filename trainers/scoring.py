@@ -35,7 +35,7 @@ class Scoring(FrozenModel):
         output: Folder of results.
         overrides: Changes to fields of the protocol (`--set`).
         base: Score the model that the training begins with as well, as step 0: what is lost before the first checkpoint
-            shows against nothing else. Answers that `output` holds of it are not asked for again.
+            shows against nothing else. The answers that it gave an earlier training in `output` are taken again.
         keep_best: Keep the best checkpoint as `best/`.
         timeout_s: A scoring that takes longer is ended, and has failed; None waits for ever.
     """

@@ -115,7 +115,8 @@ def watch(
         say("interrupted; what is scored is kept: type the same command again to go on")
         raise typer.Exit(130) from None
     asked = " ".join(scoring.asked)
-    failed = [one for one in standing(attempts(output_dir)) if one.status == "failed" and one.asked == asked]
+    noted = [one for one in attempts(output_dir) if base or step_of(Path(one.checkpoint)) is not None]
+    failed = [one for one in standing(noted) if one.status == "failed" and one.asked == asked]
     if failed:
         say(f"not scored: {', '.join(one.checkpoint for one in failed)}")
         raise typer.Exit(1)
@@ -174,7 +175,7 @@ def look_for_hacking(backlog: Backlog, attempt: Attempt) -> None:
     """Holds a GRPO training's reward against what was just scored: the trainer's own watch may have ended with it."""
     state = backlog.folder / attempt.checkpoint / STATE
     try:
-        if attempt.status != "scored" or b'"reward"' not in state.read_bytes():
+        if not attempt.step or attempt.status != "scored" or b'"reward"' not in state.read_bytes():
             return
     except OSError:  # deleted meanwhile
         return

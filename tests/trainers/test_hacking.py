@@ -74,6 +74,7 @@ def test_what_was_lost_before_the_first_checkpoint_shows_against_the_base_model(
     assert "Try, from the base model: " in found.text
     later = judge(logs([0.5, 0.9], noise=0.01), [(0, base), (PER, base), (2 * PER, lost)])
     assert later is not None
+    assert later.reward.old == pytest.approx(0.56, abs=0.02), "all up to the first checkpoint"
     assert later.reward.new == pytest.approx(0.86, abs=0.04), "all that was logged since the first checkpoint"
     assert judge(logs([0.5, 0.5], noise=0.01), [(0, base), (PER, lost)]) is None
 

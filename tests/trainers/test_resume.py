@@ -33,7 +33,11 @@ def test_the_same_trajectory(tmp_path, kind):
     middle = load_file(whole / "checkpoint-2" / weights)
     assert any((expected[name] != middle[name]).any() for name in expected)
     shutil.rmtree(whole / "checkpoint-4")
+    told = whole / "training.json"
+    begun = told.read_text().replace('"base_revision": "', '"base_revision": "of then ')
+    told.write_text(begun)
     module.train(recipe, resume=True)
+    assert told.read_text() == begun, "what it began with is not what lies there now"
     resumed = load_file(whole / "checkpoint-4" / weights)
     assert expected.keys() == resumed.keys()
     assert all((expected[name] == resumed[name]).all() for name in expected)

@@ -222,8 +222,11 @@ def test_hacking_is_told_by_boxes_and_warnings(here):
 def test_checkpoints_that_fell_below_their_start_are_told(here):
     found = rows("falls.csv")
     assert len(found) == (18 + 3 + 3) * 2 + 9 * 3, "dev is not scored of the starts here"
-    warned = {(one["start"], one["arm"]) for one in found if one["warned"] == "1"}
-    assert warned == {("sloppy", "ap"), ("sloppy", "ap50")}
+    for watch in ("worse", "hacked"):  # the reward of all but the shipped start's runs rises
+        assert {(one["start"], one["arm"]) for one in found if one[watch] == "1"} == {
+            ("sloppy", "ap"),
+            ("sloppy", "ap50"),
+        }
     (last,) = (one for one in found if (one["arm"], one["seed"], one["step"]) == ("ap", "1", "24"))
     file = next((RESULTS / IN[0]).glob("*/runs__study__sloppy__ap-1__checkpoint-24@*.json"))
     assert float(last["new"]) == pytest.approx(read_result(file).values.metrics["AP_tie"].value)

@@ -1,12 +1,17 @@
-"""What the watch over falls, which the study led to (`vr1bench.trainers.falling`), says of the study's checkpoints."""
+"""What the watches say of the study's checkpoints once the start counts as step 0, to which the study led."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vr1bench.store import Result
 from vr1bench.trainers.falling import held_out, is_sure
-from vr1bench.trainers.study.evidence import Checkpoint
+from vr1bench.trainers.hacking import judge
+from vr1bench.trainers.study.evidence import Checkpoint, Step
+
+Run = tuple[str, str, str, int]
+"""Start, arm, rate and seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,8 @@ class Fall:
         old: The start's mean over benchmarks.
         new: The checkpoint's.
         p: One-sided, of a drop.
-        warned: 1 where the watch warns.
+        worse: 1 where `vr1bench.trainers.falling` warns.
+        hacked: 1 where `vr1bench.trainers.hacking` warns.
     """
 
     start: str
@@ -35,31 +41,51 @@ class Fall:
     old: float
     new: float
     p: float
-    warned: int
+    worse: int
+    hacked: int
 
 
-def falls(found: Sequence[Checkpoint]) -> list[Fall]:
+def falls(found: Sequence[Checkpoint], logged: Sequence[Step]) -> list[Fall]:
     """Every scored checkpoint against its start, in the plan's order.
 
     Args:
         found: See `vr1bench.trainers.study.evidence.checkpoints`.
+        logged: See `vr1bench.trainers.study.evidence.steps`.
 
     Raises:
         Vr1benchError: See `vr1bench.trainers.falling.held_out`.
     """
     starts = {one.start: one for one in found if one.arm == "start"}
-    rows: list[Fall] = []
-    seen: dict[tuple[str, str, str, int], int] = {}
-    for one in found:
-        begun = starts.get(one.start)
-        if one.arm == "start" or begun is None:
-            continue
-        change = held_out(begun.results, one.results) if one.results else held_out(begun.dev, one.dev)
+    trained = [one for one in found if one.arm != "start" and one.start in starts]
+    runs: dict[Run, list[Checkpoint]] = {}
+    for one in trained:
+        runs.setdefault(_run(one), []).append(one)
+    rewards: dict[Run, list[dict[str, float]]] = {}
+    for step in logged:
+        rewards.setdefault(_run(step), []).append({"step": step.step, "reward": step.reward})
+    return [
+        fall
+        for run, checkpoints in runs.items()
+        for fall in _of_run(run, starts[run[0]], checkpoints, rewards.get(run, []))
+    ]
+
+
+def _run(one: Checkpoint | Step) -> Run:
+    return one.start, one.arm, one.rate, one.seed
+
+
+def _of_run(
+    run: Run, start: Checkpoint, checkpoints: Sequence[Checkpoint], rewards: Sequence[dict[str, float]]
+) -> Iterator[Fall]:
+    own = bool(checkpoints[0].results)  # runs of `rates` and `order` are scored on dev alone
+    begun = start.results if own else start.dev
+    seen: list[tuple[int, Mapping[str, Result]]] = [(0, begun)]
+    for one in checkpoints:
+        new = one.results if own else one.dev
+        change = held_out(begun, new)
         if change is None:
             continue
-        run = (one.start, one.arm, one.rate, one.seed)
-        seen[run] = seen.get(run, 0) + 1
-        split = next(iter((one.results or one.dev).values())).key.split
-        warned = int(is_sure(change, seen[run]))
-        rows.append(Fall(*run, one.step, split, change.old, change.new, change.p_drop, warned))
-    return rows
+        seen.append((one.step, new))
+        worse, hacked = is_sure(change, len(seen) - 1), judge(rewards, seen) is not None
+        split = next(iter(new.values())).key.split
+        yield Fall(*run, one.step, split, change.old, change.new, change.p_drop, int(worse), int(hacked))

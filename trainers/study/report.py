@@ -69,7 +69,7 @@ def gather(docs: Path) -> list[Path]:
     """
     found = Evidence(evidence.checkpoints(), evidence.steps())
     numbers = evidence.values(found.checkpoints)
-    rows = (numbers, found.steps, answers(found), contrasts(found), falls(found.checkpoints))
+    rows = (numbers, found.steps, answers(found), contrasts(found), falls(found.checkpoints, found.steps))
     for (name, kind), these in zip(TABLES.items(), rows, strict=True):
         tables.write(docs / name, kind, these)
     board = docs / "LEADERBOARD.md"

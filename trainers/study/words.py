@@ -127,16 +127,28 @@ def rates_table(found: Sequence[Tried]) -> str:
 
 
 def falls_table(found: Sequence[Fall]) -> str:
-    """How often the watch over falls warns, a row for all runs of a start, arm and rate."""
+    """How often the watches warn, a row for all runs of a start, arm and rate."""
     groups: dict[tuple[str, str, str, str], list[Fall]] = {}
     for one in found:
         groups.setdefault((one.start, one.arm, one.rate, one.split), []).append(one)
     rows = [
         [start, _ARMS.get(arm, arm), rate, split, len({one.seed for one in same}), len(same),
-         f"{100 * same[0].old:.1f}", f"{100 * min(one.new for one in same):.1f}", sum(one.warned for one in same)]
+         f"{100 * same[0].old:.1f}", f"{100 * min(one.new for one in same):.1f}", sum(one.worse for one in same),
+         sum(one.hacked for one in same)]
         for (start, arm, rate, split), same in groups.items()
     ]  # fmt: skip
-    head = ["start", "arm", "rate", "split", "runs", "checkpoints", "the start's mean", "their lowest", "warned of"]
+    head = [
+        "start",
+        "arm",
+        "rate",
+        "split",
+        "runs",
+        "checkpoints",
+        "the start's mean",
+        "their lowest",
+        "worse",
+        "hacked",
+    ]
     return _table(head, rows) if rows else NOTHING
 
 

@@ -1,8 +1,8 @@
 """The watch over groups that teach nothing: a question whose answers are all paid alike has no advantage to learn from.
 
-TRL logs their share as `frac_reward_zero_std`. In the study (docs/study/rewards.csv), over all 50 steps, 80 to 87 % of
-the groups were idle in the three runs from a model that could do all that it was asked already, and 44 and 68 % in two
-runs from one that could not; in their worst ten steps 87 to 93 %, and 63 and 78 %.
+TRL logs their share as `frac_reward_zero_std`. In the study's runs of 50 steps (docs/study/rewards.csv) 80 to 87 % of
+the groups were idle where the model could do all that it was asked already (6 runs), 44 to 75 % where it lacked a
+little (9), and 6 to 15 % where it lacked nearly all (9); in their worst ten steps 87 to 93 %, 62 to 88 % and 9 to 24 %.
 """
 
 from __future__ import annotations

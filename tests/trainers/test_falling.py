@@ -11,6 +11,7 @@ from checkpoint_folders import plug_in, save, watched
 from scorings import Scorings, attempt, judged, tied
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from vr1bench.engines import ENGINES
 from vr1bench.model import load
 from vr1bench.store import Result, read_results, write_text
 from vr1bench.trainers.attempts import append, attempts
@@ -186,18 +187,25 @@ def test_a_checkpoint_of_step_0_stands_for_the_base_model(out):
     assert Backlog(out, Scoring(benchmark=("demo/coco",))).unscored() == ["checkpoint-0"]
 
 
-def test_a_trainer_scores_the_base_model_before_its_first_step_unless_it_is_asked_to_stop(out, monkeypatch):
-    monkeypatch.syspath_prepend(out.resolve().parent / "site")
+@pytest.fixture
+def known_here(monkeypatch) -> None:
+    """The engine that is plugged in is known to this process too, whatever it looked up before."""
+    monkeypatch.setitem(ENGINES.builtin, "obedient", "obedient_engine:Obedient")
+
+
+@pytest.mark.usefixtures("known_here")
+def test_a_trainer_scores_the_base_model_before_its_first_step_unless_it_is_asked_to_stop(out):
     args = TrainingArguments(output_dir=str(out), use_cpu=True)
     scoring = Scoring(benchmark=("demo/coco",), limit=4, engine="obedient")
     for stopped in (True, False):
         trainer = ScoreCheckpoints(scoring, lambda stopped=stopped: stopped)
         trainer.on_train_begin(args, TrainerState(), TrainerControl())
-        assert [one.checkpoint for one in attempts(out)] == ([] if stopped else ["begun/model"])
+        scored = [(one.checkpoint, one.status) for one in attempts(out)]
+        assert scored == ([] if stopped else [("begun/model", "scored")])
 
 
-def test_a_trainer_tries_the_base_model_again_with_the_next_checkpoint(out, monkeypatch):
-    monkeypatch.syspath_prepend(out.resolve().parent / "site")
+@pytest.mark.usefixtures("known_here")
+def test_a_trainer_tries_the_base_model_again_with_the_next_checkpoint(out):
     args = TrainingArguments(output_dir=str(out), use_cpu=True)
     scoring = Scoring(benchmark=("demo/coco",), limit=4, engine="obedient")
     right = Path("begun/model/model.safetensors").read_text()

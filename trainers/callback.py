@@ -62,8 +62,8 @@ class ScoreCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             check(self._scoring)
             self._backlog = Backlog(folder, self._scoring)
-        if self._scoring.mode == "inline" and self._scoring.base:
-            self._alone(self._score_base)
+        if self._scoring.mode == "inline":
+            self._alone(Backlog.score_base)
 
     def on_save(
         self,
@@ -73,7 +73,8 @@ class ScoreCheckpoints(TrainerCallback):
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
         """Inline: scores the checkpoint that was just saved. After: notes that it is there."""
-        if self._scoring.mode == "inline" and not self._stopped():
+        if self._scoring.mode == "inline":
+            self._alone(Backlog.score_base)  # which may have failed before
             self._alone(lambda backlog: self._score(backlog, f"checkpoint-{state.global_step}"))
         elif self._backlog:
             self._backlog.look()
@@ -86,26 +87,21 @@ class ScoreCheckpoints(TrainerCallback):
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
         """After: scores all that stand. Says what is not scored in the end."""
-        if self._scoring.mode == "after" and not self._stopped():
+        if self._scoring.mode == "after":
             if state.is_world_process_zero:  # whatever becomes of the scoring, the training is done
                 state.save_to_json(str(Path(args.output_dir or ".") / STATE))
-            self._alone(lambda backlog: backlog.score_all())
+            self._alone(Backlog.score_all)
         if self._backlog and (left := self._backlog.unscored()):
             command = shlex.join(watch_command(self._backlog.folder, self._scoring))
             say(f"not scored: {', '.join(left)}; to score them: {command}")
 
-    def _score_base(self, backlog: Backlog) -> None:
-        if not self._stopped():
-            Backlog(backlog.folder, self._scoring).score_base()  # a new one tries again what failed at an earlier save
-
     def _score(self, backlog: Backlog, name: str) -> None:
-        self._score_base(backlog)
         say(f"scoring {name}; the training waits")
         attempting.score(attempting.checkpoint(backlog.folder / name), self._scoring)
 
     def _alone(self, score: Callable[[Backlog], object]) -> None:
-        """Lets the main process score while the others wait."""
-        if self._backlog:
+        """Lets the main process score, unless it is to stop, while the others wait."""
+        if self._backlog and not self._stopped():
             try:
                 with holding(self._backlog.folder):
                     score(self._backlog)

@@ -61,7 +61,8 @@ class Backlog:
     scoring: Scoring
     tries: int = TRIES
     _waiting: dict[tuple[int, str], Subject] = field(default_factory=dict[tuple[int, str], Subject], init=False)
-    _tried: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]], init=False)
+    _tried: set[Subject] = field(default_factory=set[Subject], init=False)
+    _given_up: set[Subject] = field(default_factory=set[Subject], init=False)
 
     def score_next(self) -> Attempt | None:
         """Scores what waits of the lowest step, a checkpoint once it is whole; None where nothing does.
@@ -89,7 +90,8 @@ class Backlog:
         return done
 
     def score_base(self) -> Attempt | None:
-        """Scores the model that the training began with, if it waits; see `score_next`."""
+        """Scores the model that the training began with, if it waits, or failed before; see `score_next`."""
+        self._tried = {one for one in self._tried if one.checkpoint}
         return next((self._score(one) for one in self.look() if one.checkpoint is None), None)
 
     def look(self) -> list[Subject]:
@@ -105,11 +107,11 @@ class Backlog:
             this = (one.name, one.saved)
             failures = noted.count((*this, "failed"))
             path = one.checkpoint
-            if this in self._tried or (*this, "scored") in noted or (path and not is_whole(path)):
+            if one in self._tried | self._given_up or (*this, "scored") in noted or (path and not is_whole(path)):
                 continue
             if failures >= self.tries:
                 say(f"WARNING: {one.name} failed {failures} times; passed over (--tries {failures + 1} tries it again)")
-                self._tried.add(this)
+                self._given_up.add(one)
                 continue
             there.append(one)
             self._waiting[one.step, one.name] = one
@@ -135,7 +137,7 @@ class Backlog:
 
     def _score(self, one: Subject) -> Attempt:
         self._waiting.pop((one.step, one.name), None)
-        self._tried.add((one.name, one.saved))
+        self._tried.add(one)
         say(f"scoring {one.name}{'' if one.checkpoint else ', which the training began with'}")
         return attempting.score(one, self.scoring)
 

@@ -44,11 +44,11 @@ def fallen(folder: Path, output: Path, attempt: Attempt) -> str:
     base, *checkpoints = scored_alike([*attempts(folder), attempt], attempt.asked)
     if base.step:
         return ""
-    old = _results(output, base)
+    old = results_of(output, base)
     judged = checkpoints if not attempt.step else [attempt]
     told: list[str] = []
     for k, one in enumerate(judged, len(checkpoints) - len(judged) + 1):
-        change = held_out(old, _results(output, one))
+        change = held_out(old, results_of(output, one))
         if change is not None and is_sure(change, k):
             told.append(_told(one, change))
     return f"{'; '.join(told)}. {_ADVICE}" if told else ""
@@ -83,6 +83,20 @@ def held_out(old: Mapping[str, Result], new: Mapping[str, Result]) -> Difference
     return Difference(f"mean of {len(parts)}", names, before, after, sd, n, df)
 
 
+def results_of(output: Path, attempt: Attempt) -> dict[str, Result]:
+    """The Results of an attempt, by benchmark.
+
+    Args:
+        output: Folder of Results.
+        attempt: Which.
+
+    Raises:
+        Vr1benchError: A file is gone or damaged.
+    """
+    found = [read_result(output / file) for file in attempt.results]
+    return {one.key.benchmark: one for one in found}
+
+
 _ADVICE = (
     "Try a lower learning_rate; for SFT look whether the targets list boxes in the model's own order ([data] targets); "
     "for GRPO a larger beta"
@@ -96,9 +110,3 @@ def _told(one: Attempt, change: Difference) -> str:
         f"{100 * change.old:.1f} -> {100 * change.new:.1f} (95 % {100 * low:+.1f} to {100 * high:+.1f}, n {change.n}, "
         f"p {change.p_drop:.1g})"
     )
-
-
-def _results(output: Path, attempt: Attempt) -> dict[str, Result]:
-    """Its Results, by benchmark."""
-    found = [read_result(output / file) for file in attempt.results]
-    return {one.key.benchmark: one for one in found}

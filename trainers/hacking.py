@@ -45,9 +45,9 @@ from vr1bench.errors import Vr1benchError
 from vr1bench.gating import Rules
 from vr1bench.paired import Difference
 from vr1bench.rewards.monitors import PREFIX
-from vr1bench.store import Result, read_result
+from vr1bench.store import Result
 from vr1bench.trainers.attempts import Attempt, attempts, scored_alike
-from vr1bench.trainers.falling import ALPHA, held_out
+from vr1bench.trainers.falling import ALPHA, held_out, results_of
 from vr1bench.trainers.saying import say
 from vr1bench.types import Floats
 
@@ -174,17 +174,6 @@ class HackingWatch(TrainerCallback):
         entry.update(numbers)
         logs.update(numbers)
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **_: Any,  # noqa: ANN401  HF's own
-    ) -> None:
-        """Takes in the base model that was just scored (`inline`)."""
-        if state.is_world_process_zero:
-            self.look(state)
-
     def on_save(
         self,
         args: TrainingArguments,
@@ -192,20 +181,11 @@ class HackingWatch(TrainerCallback):
         control: TrainerControl,
         **_: Any,  # noqa: ANN401  HF's own
     ) -> None:
-        """Takes in the checkpoint that was scored in this very moment (`inline`)."""
+        """Takes in what was just scored: a checkpoint, the base model before the first step, or all at the end."""
         if state.is_world_process_zero:
             self.look(state)
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **_: Any,  # noqa: ANN401  HF's own
-    ) -> None:
-        """Takes in what was scored last (`after`)."""
-        if state.is_world_process_zero:
-            self.look(state)
+    on_train_begin = on_train_end = on_save
 
     def look(self, state: TrainerState) -> list[Attempt]:
         """The scored checkpoints so far; those that are new enter the history, and are judged.
@@ -240,11 +220,10 @@ class HackingWatch(TrainerCallback):
     def _read(self, attempt: Attempt) -> dict[str, Result]:
         """A checkpoint's Results, by benchmark; without its files it cannot be judged, and has none."""
         try:
-            found = [read_result(self._results / file) for file in attempt.results]
+            return results_of(self._results, attempt)
         except Vr1benchError as error:
             self._say_once(f"WARNING: {attempt.checkpoint} is not compared: {error}")
             return {}
-        return {one.key.benchmark: one for one in found}
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

@@ -107,7 +107,7 @@ def check(scoring: Scoring) -> None:
 
 def watch_command(folder: Path, scoring: Scoring) -> list[str]:
     """What somebody types to have a training's checkpoints scored beside it."""
-    options = [*scoring.options, *([] if scoring.base else ["--no-base"]), *(["--keep-best"] * scoring.keep_best)]
+    options = [*scoring.options, *(["--no-base"] * (not scoring.base)), *(["--keep-best"] * scoring.keep_best)]
     options += _options(timeout=scoring.timeout_s)
     return ["vr1bench", "train", "watch", str(folder), *options, "--until-done"]
 

@@ -216,3 +216,18 @@ def test_a_trainer_tries_the_base_model_again_with_the_next_checkpoint(out):
     save(out, 5)
     trainer.on_save(args, TrainerState(global_step=5), TrainerControl())
     assert [(one.step, one.status) for one in attempts(out)] == [(0, "failed"), (0, "scored"), (5, "scored")]
+
+
+@pytest.mark.usefixtures("known_here")
+def test_a_trainer_gives_a_base_model_up_once_and_scores_its_checkpoints_all_the_same(out, capsys):
+    args = TrainingArguments(output_dir=str(out), use_cpu=True)
+    Path("begun/model/model.safetensors").write_text("other weights")
+    trainer = ScoreCheckpoints(Scoring(benchmark=("demo/coco",), limit=4, engine="obedient"))
+    trainer.on_train_begin(args, TrainerState(), TrainerControl())
+    for step in range(1, 5):
+        save(out, step)
+        trainer.on_save(args, TrainerState(global_step=step), TrainerControl())
+    found = [(one.step, one.status) for one in attempts(out)]
+    assert found.count((0, "failed")) == 3
+    assert [step for step, status in found if status == "scored"] == [1, 2, 3, 4]
+    assert capsys.readouterr().err.count("begun/model failed 3 times; passed over") == 1

@@ -138,17 +138,8 @@ def falls_table(found: Sequence[Fall]) -> str:
         for (start, arm, rate, split), same in groups.items()
     ]  # fmt: skip
     head = [
-        "start",
-        "arm",
-        "rate",
-        "split",
-        "runs",
-        "checkpoints",
-        "the start's mean",
-        "their lowest",
-        "worse",
-        "hacked",
-    ]
+        "start", "arm", "rate", "split", "runs", "checkpoints", "the start's mean", "their lowest", "worse", "hacked",
+    ]  # fmt: skip
     return _table(head, rows) if rows else NOTHING
 
 
